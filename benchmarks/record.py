@@ -1,0 +1,34 @@
+"""What every benchmark writes: one JSON with its figures, command, versions, machine and commit."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.learn.device import describe_device
+from pipeline.provenance import provenance
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def record(name: str, figures: dict[str, Any], device: str = "cpu") -> Path:
+    """Write `benchmarks/results/<name>.json` and say where it is."""
+    words = [os.path.relpath(word) if os.path.isabs(word) else word for word in sys.argv]
+    origin = provenance() | {"command": shlex.join(["python", *words]), "python": platform.python_version()}
+    content = {
+        "benchmark": name,
+        "figures": figures,
+        "machine": describe_device(torch.device(device)),
+        "provenance": origin | {"torch": torch.__version__, "date": datetime.now(UTC).isoformat(timespec="seconds")},
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {os.path.relpath(path)}")
+    return path

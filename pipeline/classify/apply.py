@@ -1,0 +1,166 @@
+"""Classifying: a data set, or FITS files of a user's own, to a catalogue."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.table import QTable
+
+from pipeline.classify.catalogue import catalogue_meta, class_names, classification_table
+from pipeline.classify.predict import Classifier
+from pipeline.data.manifest import default_id, is_url, read_manifest
+from pipeline.data.sample import Sample, read_sample
+from pipeline.data.settings import InputSettings
+from pipeline.data.store import open_store
+from pipeline.errors import UserError, UserErrors
+from pipeline.files import sha256
+from pipeline.sky.catalogue import write_catalogue
+
+log = logging.getLogger("fleming")
+BATCH = 256
+
+
+def classify_dataset(dataset: Path, model: Path, outs: Sequence[Path], device: str = "auto") -> None:
+    """Classify every object of a data set; the catalogue has its split and true label beside the prediction.
+
+    Raises
+    ------
+    UserError : the model was made for samples of another shape or other classes than the data set's.
+    """
+    classifier = Classifier(model, device)
+    with open_store(dataset) as store:
+        if tuple(store.shape) != classifier.sample_shape:
+            what = f"holds samples of shape {tuple(store.shape)}, the model {model} takes {classifier.sample_shape}"
+            raise UserError(dataset, what, "ingest the data with the settings that the model was trained with")
+        if list(store.classes) != classifier.classes:
+            what = f"has the classes {', '.join(store.classes)}, the model {model} {', '.join(classifier.classes)}"
+            raise UserError(dataset, what, "use the model that was trained on this data set")
+        rows = np.arange(store.n)
+        probability = classifier.probability(store.read(part) for part in np.split(rows, range(BATCH, store.n, BATCH)))
+        extra = {
+            "split": (store.splits, "meta.code", "part of the data that the object was used in"),
+            "label": (class_names(store.labels, store.classes), "src.class", "class given by the manifest"),
+        }
+        table = classification_table(
+            probability,
+            classifier.classes,
+            multilabel=classifier.multilabel,
+            ids=store.ids,
+            ra=store.ra,
+            dec=store.dec,
+            extra=extra,
+            meta=_meta(classifier, model),
+        )
+    _write(table, outs)
+
+
+def classify_files(
+    files: Sequence[str],
+    model: Path,
+    outs: Sequence[Path],
+    *,
+    manifest: Path | None = None,
+    skip_bad: bool = False,
+    device: str = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Classify FITS files (or spectra as text, or pictures) with a trained model and write the catalogue.
+
+    Each file is read exactly as those that the model was trained on. A `manifest` replaces `files`: its columns path,
+    row and id name the objects, its ra and dec their positions.
+
+    Raises
+    ------
+    UserErrors : files that cannot be read, all of them; with `skip_bad` they are logged and left out instead.
+    """
+    classifier = Classifier(model, device)
+    settings = InputSettings.model_validate(classifier.description["input"])
+    settings = settings.model_copy(
+        update={"where": {}, "unit": settings.unit or classifier.description["unit"] or None}
+    )
+    objects = _objects(files, manifest, settings)
+    kept: list[tuple[str, str, Sample]] = []
+    problems: list[UserError] = []
+
+    def batches() -> Iterator[np.ndarray]:
+        batch = []
+        for count, (name, file, row, position) in enumerate(objects, start=1):
+            try:
+                sample = read_sample(file, row, settings, position)
+                _check_shape(file, sample, classifier)
+            except UserError as error:
+                problems.append(error)
+                continue
+            batch.append(sample.data)
+            kept.append((name, file, sample))
+            sample.data = None
+            if progress is not None:
+                progress(count)
+            if len(batch) == BATCH:
+                yield np.stack(batch)
+                batch = []
+        if batch:
+            yield np.stack(batch)
+
+    stream = batches()
+    first = next(stream, None)
+    if first is None:
+        probability = np.zeros((0, len(classifier.classes)), np.float32)
+    else:
+        probability = classifier.probability(_chain(first, stream))
+    if problems and not skip_bad:
+        raise UserErrors(problems)
+    for problem in problems:
+        log.warning("left out: %s", problem)
+    table = classification_table(
+        probability,
+        classifier.classes,
+        multilabel=classifier.multilabel,
+        ids=[name for name, _, _ in kept],
+        ra=np.array([sample.ra for _, _, sample in kept], dtype=float),
+        dec=np.array([sample.dec for _, _, sample in kept], dtype=float),
+        extra={"file": ([Path(file).name for _, file, _ in kept], "meta.file", "file that the object was read from")},
+        meta=_meta(classifier, model),
+    )
+    _write(table, outs)
+
+
+def _check_shape(file: str, sample: Sample, classifier: Classifier) -> None:
+    if tuple(sample.data.shape) != classifier.sample_shape:
+        what = f"gives a sample of shape {tuple(sample.data.shape)}, the model takes {classifier.sample_shape}"
+        raise UserError(file, what, "use a model for this kind of data")
+
+
+def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from rest
+
+
+def _objects(
+    files: Sequence[str], manifest: Path | None, settings: InputSettings
+) -> list[tuple[str, str, int | None, tuple[float, float]]]:
+    """Name, file, row and position [deg] of each object."""
+    if manifest is not None:
+        rows = read_manifest(manifest, settings, labels=None).rows
+        remote = [path for path in rows["path"] if is_url(path)]
+        if remote:
+            raise UserError(
+                manifest, f"names the URL {remote[0]}", "fetch the files first and name them by their paths"
+            )
+        positions = zip(rows["ra"], rows["dec"], strict=True)
+        return list(zip(rows["id"], rows["path"], rows["row"], positions, strict=True))
+    names = [default_id(str(file), None) for file in files]
+    if len(set(names)) < len(names):
+        names = [str(file) for file in files]
+    return [(name, str(file), None, (np.nan, np.nan)) for name, file in zip(names, files, strict=True)]
+
+
+def _meta(classifier: Classifier, model: Path) -> dict:
+    return catalogue_meta(classifier.description, f"{model.name} sha256 {sha256(model)[:16]}")
+
+
+def _write(table: QTable, outs: Sequence[Path]) -> None:
+    for out in outs:
+        write_catalogue(table, out)
+        log.info("%d objects written to %s", len(table), out)

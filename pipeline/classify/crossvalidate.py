@@ -1,0 +1,94 @@
+"""k-fold cross-validation: every object is judged once by a network that never saw its group."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.classify.baseline import baseline_probability
+from pipeline.classify.calibrate import probabilities
+from pipeline.classify.metrics import classification_metrics
+from pipeline.classify.predict import predict_logits
+from pipeline.classify.settings import ClassifySettings
+from pipeline.classify.train import raw_batches, train_classifier
+from pipeline.data.splits import folds as make_folds
+from pipeline.data.store import open_store
+from pipeline.files import write_json
+from pipeline.provenance import provenance
+
+log = logging.getLogger("fleming")
+
+
+def crossvalidate(
+    dataset: Path,
+    settings: ClassifySettings,
+    out: Path,
+    *,
+    folds: int,
+    seed: int,
+    device: str | None = None,
+    progress: Callable[[dict], None] | None = None,
+) -> dict[str, Any]:
+    """Train `folds` networks, each tested on one fold, tuned on the next and trained on the rest; write a JSON.
+
+    Folds are stratified by class and never divide a group. The result holds the metrics of all objects together,
+    the mean and the standard deviation over folds of each score, and the same for a logistic regression.
+    Interrupted work resumes at the fold and epoch where it stopped.
+
+    Raises
+    ------
+    UserError : fewer than three folds, or a class with fewer groups than folds.
+    """
+    with open_store(dataset) as store:
+        truth, classes = store.labels, list(store.classes)
+        fold = make_folds(truth, store.groups, folds, seed)
+        probability = np.zeros((store.n, len(classes)))
+        baseline = np.zeros_like(probability)
+        per_fold = []
+        for k in range(folds):
+            test = np.flatnonzero(fold == k)
+            validation = np.flatnonzero(fold == (k + 1) % folds)
+            train = np.flatnonzero((fold != k) & (fold != (k + 1) % folds))
+            folder = out.parent / f"{out.stem}-fold-{k}"
+            trained = train_classifier(
+                store, train, validation, settings, folder, seed=seed + k, device=device, progress=progress
+            )
+            logits = predict_logits(trained.network, raw_batches(store, test), trained.normaliser, settings.symmetries)
+            probability[test] = probabilities(logits, trained.temperature, settings.multilabel)
+            seen = np.sort(np.concatenate([train, validation]))
+            baseline[test] = baseline_probability(
+                trained.normaliser.apply(store.read(seen)),
+                truth[seen],
+                trained.normaliser.apply(store.read(test)),
+                seed,
+                multilabel=settings.multilabel,
+            )
+            scores = _scores(probability[test], truth[test], classes, settings.multilabel)
+            reference = _scores(baseline[test], truth[test], classes, settings.multilabel)
+            per_fold.append({"fold": k, "n": len(test), "network": scores, "baseline": reference})
+            log.info("fold %d of %d: accuracy %.3f", k + 1, folds, scores["accuracy"])
+    result = {
+        "folds": folds,
+        "network": classification_metrics(probability, truth, classes, settings.multilabel),
+        "baseline": classification_metrics(baseline, truth, classes, settings.multilabel),
+        "per_fold": per_fold,
+        "spread": {
+            who: {name: _mean_and_spread([row[who][name] for row in per_fold]) for name in per_fold[0][who]}
+            for who in ("network", "baseline")
+        },
+        "settings": settings.model_dump(mode="json", exclude_defaults=True),
+        "provenance": provenance(seed),
+    }
+    write_json(out, result)
+    return result
+
+
+def _scores(probability: np.ndarray, truth: np.ndarray, classes: list[str], multilabel: bool) -> dict[str, float]:
+    metrics = classification_metrics(probability, truth, classes, multilabel)
+    return {name: metrics[name] for name in ("accuracy", "balanced_accuracy", "f1_macro")}
+
+
+def _mean_and_spread(values: list[float]) -> dict[str, float]:
+    return {"mean": float(np.mean(values)), "standard_deviation": float(np.std(values, ddof=1))}

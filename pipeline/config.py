@@ -1,0 +1,210 @@
+"""Reading a run's YAML: every problem at once, each with its file, line, key, value and what is allowed."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
+
+from pipeline.classify.settings import ClassifySettings
+from pipeline.errors import UserError, UserErrors
+from pipeline.settings import Settings
+
+TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class RunSettings(Settings):
+    """A whole run: the folder it writes, its seed, and its tasks."""
+
+    run: str = Field(min_length=1, description="the folder that this run writes")
+    seed: int = Field(default=42, ge=0, description="the seed of everything random")
+    tasks: dict[TaskName, ClassifySettings] = Field(min_length=1, description="the tasks by name")
+
+
+def load_config(path: str | Path) -> RunSettings:
+    """Read and validate the YAML file `path`.
+
+    Raises
+    ------
+    UserError : the file is absent, is not YAML, or has wrong keys or values (all of them, as UserErrors).
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(path, "does not exist", "name a YAML file, such as config/demo.yaml") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(path, "cannot be read as text", "name a YAML file, such as config/demo.yaml") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path} line {mark.line + 1}" if mark else path
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(
+            where, f"is not valid YAML ({reason})", "mend the line, mostly its indent or a colon"
+        ) from error
+    lines = dict(_lines(node)) if node is not None else {}
+    repeated = [
+        UserError(f"{path} line {line}, key {'.'.join(map(str, key))}", "is given twice", "keep one of the two")
+        for key, line in _repeated(node)
+    ]
+    if repeated:
+        raise UserErrors(repeated)
+    return validate(values, path, lines)
+
+
+def validate(values: Any, source: str | Path, lines: dict[tuple, int] | None = None) -> RunSettings:
+    """Validate plain `values` that came from `source`; `lines` maps a key's path to its line.
+
+    Raises
+    ------
+    UserErrors : every unknown key, wrong type, wrong value and missing file, one problem each.
+    """
+    if not isinstance(values, dict):
+        raise UserError(source, "holds no settings", "start from config/demo.yaml")
+    try:
+        settings = RunSettings.model_validate(values)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise UserErrors(_problem(detail, source, lines or {}) for detail in details) from error
+    missing = [
+        UserError(_place(source, location, lines or {}), f"names {path!r}, which does not exist", "mend the path")
+        for location, path in _input_files(settings)
+        if not Path(path).is_file()
+    ]
+    if missing:
+        raise UserErrors(missing)
+    return settings
+
+
+def key_lines(path: str | Path) -> dict[tuple, int]:
+    """The line of every key in the YAML file `path`; empty when there is no such file."""
+    if not Path(path).is_file():
+        return {}
+    node = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    return dict(_lines(node)) if node is not None else {}
+
+
+def dump_config(settings: RunSettings) -> str:
+    """The settings as YAML, without those that have their default value."""
+    return yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=110)
+
+
+def task_settings(settings: RunSettings, name: str, source: str | Path) -> ClassifySettings:
+    """The task called `name`.
+
+    Raises
+    ------
+    UserError : there is no such task.
+    """
+    if name not in settings.tasks:
+        raise UserError(source, f"has no task {name!r}", f"choose one of {', '.join(settings.tasks)}")
+    return settings.tasks[name]
+
+
+def _input_files(settings: RunSettings) -> Iterator[tuple[tuple, str]]:
+    for name, task in settings.tasks.items():
+        if task.input.manifest is not None:
+            yield ("tasks", name, "input", "manifest"), task.input.manifest
+        if task.simulate is not None:
+            yield ("tasks", name, "simulate", "sources"), task.simulate.sources
+
+
+def _lines(node: yaml.Node, path: tuple = ()) -> Iterator[tuple[tuple, int]]:
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _lines(value, (*path, key.value))
+            yield (*path, key.value), key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*path, index))
+
+
+def _repeated(node: yaml.Node | None, path: tuple = ()) -> Iterator[tuple[tuple, int]]:
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield (*path, key.value), key.start_mark.line + 1
+            seen.add(key.value)
+            yield from _repeated(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _repeated(value, (*path, index))
+
+
+def _place(source: str | Path, location: tuple, lines: dict[tuple, int]) -> str:
+    known = next((location[:n] for n in range(len(location), 0, -1) if location[:n] in lines), None)
+    line = f" line {lines[known]}" if known else ""
+    key = ".".join(str(part) for part in location)
+    return f"{source}{line}, key {key}" if key else f"{source}{line}"
+
+
+def _problem(detail: dict, source: str | Path, lines: dict[tuple, int]) -> UserError:
+    location, value = _without_branches(detail["loc"], lines), detail["input"]
+    where = _place(source, location, lines)
+    if detail["type"] == "extra_forbidden":
+        allowed = _allowed_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)
+        hint = f"write {near[0]!r} instead" if near else "remove it"
+        return UserError(where, f"is not a known key (allowed here: {', '.join(allowed)})", hint)
+    if detail["type"] == "missing":
+        return UserError(where, "is missing", f"give it: {_description(location)}")
+    reason = detail["msg"].removeprefix("Value error, ")
+    reason = reason[:1].lower() + reason[1:]
+    remedy = f"mend it: {_description(location)}" if _description(location) else "mend the value"
+    return UserError(where, f"has the value {_short(value)}: {reason}", remedy)
+
+
+def _without_branches(location: tuple, lines: dict[tuple, int]) -> tuple:
+    """Drop what pydantic adds to a location for the branches of a union, such as `list[str]`."""
+    kept: list = []
+    for part in location:
+        if isinstance(part, int) or str(part).replace("_", "").replace("-", "").isalnum():
+            branch = str(part) in {"str", "int", "float", "bool"} and lines and (*kept, part) not in lines
+            kept += [] if branch else [part]
+    return tuple(kept)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _field(location: tuple) -> tuple[type[BaseModel] | None, Any]:
+    """The settings class that holds `location`, and the field there (None where it is not a settings class)."""
+    model: type[BaseModel] | None = RunSettings
+    field = None
+    for part in location:
+        if model is None:
+            return None, None
+        if model is RunSettings and field is not None:
+            model, field = ClassifySettings, None
+            continue
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return model, None
+        if part == "tasks":
+            continue
+        model = next((kind for kind in _classes(field.annotation) if issubclass(kind, BaseModel)), None)
+    return model, field
+
+
+def _classes(annotation: Any) -> list[type]:
+    if isinstance(annotation, type):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _classes(part)]
+
+
+def _allowed_keys(location: tuple) -> list[str]:
+    model, _ = _field(location)
+    return list(model.model_fields) if model is not None else []
+
+
+def _description(location: tuple) -> str:
+    _, field = _field(location)
+    return (field.description or "") if field is not None else ""

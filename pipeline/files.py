@@ -1,0 +1,115 @@
+"""Writing files whole or not at all: write beside, then rename."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space or write to another disk",
+    errno.EDQUOT: "free some of your quota or write to another disk",
+    errno.EFBIG: "raise the file-size limit (ulimit -f) or write to another disk",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder on a writable disk",
+    errno.ENOTDIR: "choose a path whose parents are folders",
+    errno.EEXIST: "choose a path whose parents are folders",
+    errno.EISDIR: "name a file, not a folder",
+}
+
+
+def write_error(path: str | os.PathLike, error: OSError) -> UserError:
+    """The sentence for an operating-system error met while writing `path`."""
+    reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
+    remedy = _REMEDIES.get(error.errno, "check the disk and the path, then run again")
+    return UserError(path, f"cannot be written ({reason})", remedy)
+
+
+@contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it onto `path` only when the block succeeds.
+
+    The temporary file keeps the suffixes of `path`, because writers choose a format by them.
+    Parent folders are made. Whatever goes wrong, `path` is either the old file or the whole new one.
+
+    Raises
+    ------
+    UserError : `path` cannot be written (no permission, disk full, parent is a file, ...).
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise write_error(path, error) from error
+    try:
+        beside = folder / path.name
+        yield beside
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write UTF-8 `text` to `path`, whole or not at all."""
+    with atomic(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write `value` as indented JSON; NaN and infinity become null, which is what JSON can hold."""
+    write_text(path, json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read JSON from `path`.
+
+    Raises
+    ------
+    UserError : the file is absent or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(path, "does not exist", "run the stage that writes it first") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            path, f"is not valid JSON ({error})", "delete it and run the stage that writes it again"
+        ) from error
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file's bytes, as hexadecimal text."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

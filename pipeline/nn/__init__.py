@@ -1,0 +1,1 @@
+"""Networks from a line of text, for any number of axes; nothing here knows astronomy."""

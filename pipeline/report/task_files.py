@@ -1,0 +1,83 @@
+"""What the stages left in a task's folder, read with an error that names the stage to run."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError, UserErrors
+from pipeline.files import read_json
+
+STAGES = {
+    "dataset.h5": "ingest",
+    "model.safetensors": "train",
+    "training.json": "train",
+    "history.csv": "train",
+    "cost.json": "train",
+    "catalogue.fits": "predict",
+    "metrics.json": "evaluate",
+    "figures/captions.json": "figures",
+}
+
+
+class TaskFiles:
+    """The result files of one task; each is read when it is first asked for.
+
+    Parameters
+    ----------
+    folder : the task's folder, `<run>/<task>`.
+    needed : names of files (keys of STAGES) that must be there.
+
+    Raises
+    ------
+    UserError : files are absent; all of them are named at once.
+    """
+
+    def __init__(self, folder: str | Path, needed: tuple[str, ...]):
+        self.folder = Path(folder)
+        problems = [_absent(self.folder / name, STAGES[name]) for name in needed if not self.path(name).is_file()]
+        if problems:
+            raise UserErrors(problems)
+
+    def path(self, name: str) -> Path:
+        """The path of one of the task's files, there or not."""
+        return self.folder / name
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON file.
+
+        Raises
+        ------
+        UserError : it is absent or is not JSON.
+        """
+        if not self.path(name).is_file():
+            raise _absent(self.path(name), STAGES[name])
+        return read_json(self.path(name))
+
+    def history(self) -> dict[str, list[float]]:
+        """The columns of history.csv, one number an epoch; NaN where the file has none.
+
+        Raises
+        ------
+        UserError : it is absent, has no epoch, or a column that is not numeric.
+        """
+        path = self.path("history.csv")
+        if not path.is_file():
+            raise _absent(path, STAGES["history.csv"])
+        with open(path, newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        remedy = "delete it and run the train stage again"
+        if not rows or not {"epoch", "train_loss", "val_loss"} <= rows[0].keys():
+            raise UserError(path, "has no epoch, train_loss or val_loss", remedy)
+        try:
+            return {name: [_number(row[name]) for row in rows] for name in rows[0]}
+        except (TypeError, ValueError) as error:
+            raise UserError(path, f"holds a value that is not a number ({error})", remedy) from error
+
+
+def _absent(path: Path, stage: str) -> UserError:
+    return UserError(path, "does not exist", f"run the {stage} stage of this task first")
+
+
+def _number(text: str) -> float:
+    return float(text) if text.strip() else math.nan

@@ -1,0 +1,175 @@
+"""What a FITS header says about its pixels: beam, world coordinates, unit, frequency."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS, WcsError
+
+from pipeline.errors import FlemingWarning
+from pipeline.sky.units import brightness_unit
+
+_CELESTIAL = ("RA", "DEC", "GLON", "GLAT", "ELON", "ELAT", "SLON", "SLAT", "HPLN", "HPLT")
+_WCS_FLAWS = (WcsError, ValueError, TypeError, KeyError, AssertionError, AttributeError, OSError, fits.VerifyError)
+LOG_COEFFICIENTS = (("COEFF0", "COEFF1"), ("LOGLAM0", "DLOGLAM"))
+_AIPS_BEAM = re.compile(r"CLEAN BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*(\S+)")
+
+
+class NoWCSWarning(FlemingWarning):
+    """The header holds no world coordinates that can be used: positions are in pixels only."""
+
+
+class BlankFrameWarning(FlemingWarning):
+    """Every pixel of the frame is zero."""
+
+
+@dataclass(frozen=True)
+class Beam:
+    """A restoring beam: `major` and `minor` FWHM [deg], `pa` its position angle, east of north [deg]."""
+
+    major: float
+    minor: float
+    pa: float = 0.0
+
+
+def value(header: fits.Header, key: str, default: object = None) -> object:
+    """The value of a card, or `default` when it is absent, empty or malformed."""
+    try:
+        found = header.get(key, default)
+    except (fits.VerifyError, ValueError):
+        return default
+    return default if found is None or isinstance(found, fits.card.Undefined) else found
+
+
+def number(header: fits.Header, key: str, default: float | None = None) -> float | None:
+    """The finite number in a card, or `default`; numbers written as text count."""
+    found = value(header, key)
+    try:
+        result = float(found)
+    except (TypeError, ValueError):
+        return default
+    return result if np.isfinite(result) else default
+
+
+def header_beam(header: fits.Header) -> Beam | None:
+    """The beam in BMAJ, BMIN, BPA [deg], else in the last CLEAN line of an AIPS history, else None."""
+    major, minor, pa = (number(header, key) for key in ("BMAJ", "BMIN", "BPA"))
+    if major is None:
+        found = _AIPS_BEAM.findall("\n".join(str(line) for line in value(header, "HISTORY", [])))
+        try:
+            major, minor, pa = (float(item) for item in found[-1]) if found else (None, None, None)
+        except ValueError:
+            return None
+    minor = major if minor is None else minor
+    if major is None or not major >= minor > 0:
+        return None
+    return Beam(major, minor, (pa or 0.0) % 180.0)
+
+
+def header_unit(header: fits.Header, where: object) -> u.UnitBase | None:
+    """The unit in BUNIT, None when there is none; UserError when it means nothing."""
+    text = str(value(header, "BUNIT", "")).strip()
+    return brightness_unit(text, where) if text else None
+
+
+def axis_type(header: fits.Header, axis: int) -> str:
+    """CTYPE of FITS axis `axis` (from 1), in capitals."""
+    return str(value(header, f"CTYPE{axis}", "")).strip().upper()
+
+
+def is_celestial(header: fits.Header, axis: int) -> bool:
+    """Whether FITS axis `axis` is a longitude or latitude."""
+    return axis_type(header, axis).split("-")[0] in _CELESTIAL
+
+
+def header_wcs(header: fits.Header, kept: Sequence[int], total: int) -> tuple[WCS | None, str]:
+    """The WCS of the kept numpy axes of `total`, and, when there is none, the reason why.
+
+    The header may describe more axes than the data have, as cut-outs of cubes do.
+    """
+    axes = sorted(total - axis for axis in kept)
+    if not any(axis_type(header, axis) for axis in axes):
+        return None, "no CTYPE in the header"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wcs = WCS(header).sub(axes)
+            wcs.wcs.set()
+            invertible = np.all(np.isfinite(wcs.wcs.crval)) and _is_invertible(wcs.pixel_scale_matrix)
+    except _WCS_FLAWS as error:
+        return None, _last_line(error)
+    return (wcs, "") if invertible else (None, "its scale is singular or not finite")
+
+
+def _is_invertible(matrix: np.ndarray) -> bool:
+    # Rows are in degrees, hertz, ...: only their directions can be compared. wcslib accepts a singular CD.
+    largest = np.max(np.abs(matrix), axis=1, keepdims=True)
+    if not np.all(np.isfinite(matrix)) or not np.all(largest > 0):
+        return False
+    return bool(abs(np.linalg.det(matrix / largest)) > 1e-10)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # wcslib says where in its own source first and what is wrong last.
+    return lines[-1].rstrip(".") if lines else type(error).__name__
+
+
+def header_frequency(header: fits.Header, kept: Sequence[int], shape: Sequence[int]) -> np.ndarray | float | None:
+    """Frequency [Hz] of the data: one a channel when a kept leading axis is FREQ, else one value, else None."""
+    total = len(shape)
+    for axis in range(1, max(total, 4) + 1):
+        if not axis_type(header, axis).startswith("FREQ"):
+            continue
+        index = total - axis
+        length = shape[index] if 0 <= index < total else 1
+        scale = linear_scale(header, axis, length)
+        if scale is None:
+            continue
+        unit = u.Unit(str(value(header, f"CUNIT{axis}", "") or "Hz").replace("HZ", "Hz"), parse_strict="silent")
+        hertz = scale * (unit.to(u.Hz) if unit.is_equivalent(u.Hz) else 1.0)
+        return hertz if index in kept and index == min(kept) and length > 1 else float(hertz.mean())
+    return number(header, "RESTFRQ", number(header, "RESTFREQ"))
+
+
+def linear_scale(header: fits.Header, axis: int, length: int) -> np.ndarray | None:
+    """CRVAL + CDELT (pixel - CRPIX) along FITS axis `axis`, `(length,)`; None without CRVAL and a step.
+
+    A missing CRPIX means 1, which is what the programs that leave it out intend (the standard says 0).
+    """
+    start = number(header, f"CRVAL{axis}")
+    step = number(header, f"CD{axis}_{axis}", number(header, f"CDELT{axis}"))
+    if start is None or not step:
+        return None
+    return start + step * (np.arange(1, length + 1) - number(header, f"CRPIX{axis}", 1.0))
+
+
+def shift_reference(header: fits.Header, starts: Sequence[int]) -> None:
+    """Move the reference pixels of `header` in place, for data that begin at numpy index `starts`."""
+    total = len(starts)
+    for index, start in enumerate(starts):
+        axis = total - index
+        if not start:
+            continue
+        if number(header, f"CRVAL{axis}") is not None:
+            header[f"CRPIX{axis}"] = number(header, f"CRPIX{axis}", 1.0) - start
+        for first, step in LOG_COEFFICIENTS if axis == 1 else ():
+            if None not in (number(header, first), number(header, step)):
+                header[first] = number(header, first) + start * number(header, step)
+
+
+def reverse_axis(header: fits.Header, axis: int, length: int) -> None:
+    """Make `header` describe, in place, data whose FITS axis `axis` of `length` pixels was turned round."""
+    if number(header, f"CRVAL{axis}") is not None:
+        header[f"CRPIX{axis}"] = length + 1 - number(header, f"CRPIX{axis}", 1.0)
+    for key in (f"CDELT{axis}", f"CD{axis}_{axis}"):
+        if number(header, key) is not None:
+            header[key] = -number(header, key)
+    for first, step in LOG_COEFFICIENTS if axis == 1 else ():
+        if None not in (number(header, first), number(header, step)):
+            header[first] = number(header, first) + (length - 1) * number(header, step)
+            header[step] = -number(header, step)

@@ -1,0 +1,51 @@
+# From files to one HDF5 data set a task.
+
+
+rule simulate:
+    input:
+        sources=sources_of,
+        code=stage_code("simulate"),
+    output:
+        samples=f"{RUN}/{{task}}/simulated/samples.fits",
+        manifest=f"{RUN}/{{task}}/simulated/manifest.csv",
+    log:
+        f"{RUN}/logs/{{task}}/simulate.log",
+    benchmark:
+        f"{RUN}/benchmarks/{{task}}/simulate.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        config=CONFIG,
+        folder=subpath(output.manifest, parent=True),
+        settings=stage_settings("simulate"),
+    message:
+        "{wildcards.task}: injecting noise-free frames into noise"
+    shell:
+        "fleming simulate --config {params.config:q} --task {wildcards.task}"
+        " --out {params.folder:q} --log {log:q}"
+
+
+rule ingest:
+    input:
+        manifest=manifest_of,
+        code=stage_code("ingest"),
+    output:
+        f"{RUN}/{{task}}/dataset.h5",
+    log:
+        f"{RUN}/logs/{{task}}/ingest.log",
+    benchmark:
+        f"{RUN}/benchmarks/{{task}}/ingest.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=0,
+    params:
+        config=CONFIG,
+        settings=stage_settings("input", "labels", "classes", "split"),
+    message:
+        "{wildcards.task}: reading the objects of {input.manifest}"
+    shell:
+        "fleming ingest --config {params.config:q} --task {wildcards.task} --manifest {input.manifest:q}"
+        " --out {output:q} --log {log:q}"
