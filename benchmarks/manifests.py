@@ -118,6 +118,20 @@ def mnist(folder: Path) -> pd.DataFrame:
     )
 
 
+TABLES = {
+    "iris": ["sepal_length", "sepal_width", "petal_length", "petal_width", "class"],
+    "pima-indians-diabetes": [
+        "pregnancies",
+        "glucose",
+        "blood_pressure",
+        "skin_thickness",
+        "insulin",
+        "body_mass_index",
+        "pedigree",
+        "age",
+        "class",
+    ],
+}
 SETS = {
     "stars_mk_standards": mk_standards,
     "stars_pyhammer_templates": pyhammer_templates,
@@ -145,6 +159,11 @@ def write(data: Path, out: Path) -> None:
         table.to_csv(out / f"{name}.csv", index=False)
         if name.startswith("stars_"):
             stars.append(table)
+    for name, columns in TABLES.items():
+        if (data / "tables").is_dir():
+            table = pd.read_csv(data / "tables" / f"{name}.csv", names=columns, dtype=str)
+            table.insert(0, "id", [f"{name}-{k:03}" for k in range(len(table))])
+            table.to_csv(out / f"{name}.csv", index=False)
     if stars:
         pd.concat(stars).to_csv(out / "stars_all.csv", index=False)
 

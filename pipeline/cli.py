@@ -69,7 +69,7 @@ def _logging(path: str | None, task: str | None) -> Iterator[None]:
     log.propagate = False
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.INFO)
-    screen.setFormatter(_OneLine(f"{task}: %(message)s" if task else None))
+    screen.setFormatter(_OneLine(task))
     handlers: list[logging.Handler] = [screen]
     if path is not None:
         from pipeline.files import write_error
@@ -94,13 +94,15 @@ def _logging(path: str | None, task: str | None) -> Iterator[None]:
 
 
 class _OneLine(logging.Formatter):
-    """The message alone: tracebacks are for the log file."""
+    """The message alone, as tracebacks are for the log file; progress begins with the task, for tasks that run together."""
 
-    def formatException(self, ei: object) -> str:
-        return ""
+    def __init__(self, task: str | None):
+        super().__init__()
+        self.task = task
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).rstrip("\n")
+        progress = self.task is not None and record.levelno < logging.WARNING
+        return f"{self.task}: {record.getMessage()}" if progress else record.getMessage()
 
 
 def _show_warning(message: Warning, category: type[Warning], *_: object) -> None:

@@ -5,6 +5,7 @@ Every import of a room is inside its stage, so that `fleming --help` need not lo
 
 import argparse
 import logging
+import time
 from pathlib import Path
 
 from pipeline.errors import UserError
@@ -104,8 +105,7 @@ def evaluate(options: argparse.Namespace) -> None:
     metrics = read_json(options.out)
     network, baseline = metrics["network"], metrics["baseline"]
     log.info(
-        "%s: accuracy %.3f (95%% interval %.3f to %.3f), balanced %.3f; logistic regression %.3f",
-        options.task,
+        "accuracy %.3f (95%% interval %.3f to %.3f), balanced %.3f; logistic regression %.3f",
         network["accuracy"],
         network["accuracy_low"],
         network["accuracy_high"],
@@ -153,9 +153,14 @@ def _task(options: argparse.Namespace):
     return settings, task_settings(settings, options.task, options.config)
 
 
-def _count(noun: str, every: int = 500):
+def _count(noun: str, seconds: float = 5.0):
+    """A progress call that says the count so far, at most every `seconds`."""
+    said = time.monotonic()
+
     def show(count: int) -> None:
-        if count % every == 0:
+        nonlocal said
+        if time.monotonic() - said >= seconds:
+            said = time.monotonic()
             log.info("%d %s", count, noun)
 
     return show

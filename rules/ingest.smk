@@ -23,8 +23,7 @@ rule simulate:
     message:
         "{wildcards.task}: injecting noise-free frames into noise"
     shell:
-        "fleming simulate --config {params.config:q} --task {wildcards.task}"
-        " --out {params.folder:q} --log {log:q}"
+        "fleming simulate --config {params.config:q} --task {wildcards.task}" " --out {params.folder:q} --log {log:q}"
 
 
 rule ingest:

@@ -15,6 +15,7 @@ from pipeline.classify.settings import ClassifySettings
 from pipeline.classify.train import raw_batches, train_classifier
 from pipeline.data.splits import folds as make_folds
 from pipeline.data.store import open_store
+from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.provenance import provenance
 
@@ -41,9 +42,12 @@ def crossvalidate(
     ------
     UserError : fewer than three folds, or a class with fewer groups than folds.
     """
+    if folds < 3:
+        what = "leaves a fold for testing, one for the choice of the epoch, and none for training"
+        raise UserError(f"--folds {folds}", what, "ask for 3 or more")
     with open_store(dataset) as store:
         truth, classes = store.labels, list(store.classes)
-        fold = make_folds(truth, store.groups, folds, seed)
+        fold = make_folds(truth, store.groups, folds, seed, classes, store.path)
         probability = np.zeros((store.n, len(classes)))
         baseline = np.zeros_like(probability)
         per_fold = []

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.data.augment_settings import AugmentSettings
-from pipeline.data.normalise_settings import Normalisation
+from pipeline.data.normalise_settings import Normalisation, Step
 from pipeline.data.settings import InputSettings, SplitSettings
 from pipeline.errors import UserError
 from pipeline.learn.settings import TrainSettings
@@ -31,7 +31,9 @@ class ClassifySettings(Settings):
         default=None, description="the classes to keep, in order; a mapping merges old labels into new classes"
     )
     split: SplitSettings = Field(default=SplitSettings(), description="train, validation and test fractions")
-    normalise: Normalisation = Field(default=["standardise"], description="normalisations, stacked as input channels")
+    normalise: Normalisation = Field(
+        default=[Step(name="standardise")], description="normalisations, stacked as input channels"
+    )
     augment: AugmentSettings = Field(default=AugmentSettings(), description="random changes of the training samples")
     network: str = Field(description="the network in the notation of `fleming describe --help`, or a name")
     symmetries: bool = Field(

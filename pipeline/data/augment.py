@@ -50,8 +50,9 @@ class Augmenter:
             x = flip_where(x, flips[:, axis] < 0.5, 2 + axis)
         if settings.rotate == "90":
             x = turn(x, self._quarters(x, rest[:, 0]))
-        if settings.rotate == "any" or settings.zoom:
-            angle = 2 * math.pi * rest[:, 1] if settings.rotate == "any" else torch.zeros_like(rest[:, 1])
+        if settings.rotate == "any" or settings.tilt or settings.zoom:
+            widest = math.pi if settings.rotate == "any" else math.radians(settings.tilt)
+            angle = widest * (2 * rest[:, 1] - 1)
             x = warp(x, angle, torch.exp(settings.zoom * (2 * rest[:, 2] - 1)))
         if settings.shift:
             span = 2 * settings.shift + 1

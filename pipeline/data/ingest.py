@@ -148,7 +148,7 @@ def _expand_idx(manifest: Manifest, labels: str, classes: list[str] | dict[str, 
 def _splits(manifest: Manifest, settings: SplitSettings, seed: int) -> np.ndarray:
     groups = manifest.rows["group"].to_numpy(dtype=str)
     if settings.column is None:
-        return split_groups(manifest.label, groups, settings.fractions, seed, manifest.classes)
+        return split_groups(manifest.label, groups, settings.fractions, seed, manifest.classes, manifest.path)
     splits = manifest.rows["split"].to_numpy(dtype=object)
     shared = sum(len(set(part)) > 1 for part in pd.Series(splits).groupby(groups).agg(list))
     if shared:
@@ -157,7 +157,7 @@ def _splits(manifest: Manifest, settings: SplitSettings, seed: int) -> np.ndarra
     train = splits == "train"
     if "validation" not in set(splits) and settings.validation > 0:
         fractions = (1 - settings.validation, settings.validation, 0.0)
-        splits[train] = split_groups(manifest.label[train], groups[train], fractions, seed, manifest.classes)
+        splits[train] = split_groups(manifest.label[train], groups[train], fractions, seed, manifest.classes, manifest.path)
     return splits.astype(str)
 
 
@@ -226,7 +226,7 @@ def _read_each(
     for position, sample in enumerate(_samples(manifest, paths, settings)):
         if isinstance(sample, Sample):
             try:
-                _spool(sample, spooled, spool)
+                _spool(sample, paths[position], spooled, spool)
                 count += 1
                 if progress is not None:
                     progress(count)
@@ -252,15 +252,15 @@ def _samples(manifest: Manifest, paths: list[str], settings: InputSettings) -> I
             yield error
 
 
-def _spool(sample: Sample, spooled: _Spooled, spool: IO[bytes]) -> None:
+def _spool(sample: Sample, path: str, spooled: _Spooled, spool: IO[bytes]) -> None:
     if not spooled.shape:
         spooled.shape, spooled.dtype = sample.data.shape, sample.data.dtype
     if sample.data.shape != spooled.shape:
         what = f"has the shape {_times(sample.data.shape)}, the first object {_times(spooled.shape)}"
-        raise UserError("object", what, "give input.shape to cut or pad them all to one")
+        raise UserError(path, what, "give input.shape to cut or pad them all to one")
     if sample.data.dtype != spooled.dtype:
         what = f"is of type {sample.data.dtype}, the first object of {spooled.dtype}"
-        raise UserError("object", what, "do not list pictures and FITS images together")
+        raise UserError(path, what, "do not list pictures and FITS images together")
     spool.write(np.ascontiguousarray(sample.data).tobytes())
     spooled.units[sample.unit] = spooled.units.get(sample.unit, 0) + 1
     spooled.headers.append(sample.header)

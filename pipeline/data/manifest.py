@@ -225,7 +225,7 @@ def _resolve(where: str, name: str, manifest: str, local: bool) -> str:
             raise UserError(where, f'the address "{name}" is not http or https', "give an http(s) URL or a path")
         return name
     if ".." in PurePosixPath(name).parts and (not local or ".zip/" in name.lower().split("..")[0]):
-        raise UserError(where, f'the path "{name}" leaves its folder', "write it without ..")
+        raise UserError(where, f'the path "{name}" leaves its folder', 'write it without ".."')
     if is_url(manifest):
         if name.startswith("/"):
             raise UserError(where, f'the path "{name}" is absolute', "write it relative to the manifest's address")

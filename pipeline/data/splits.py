@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, UserErrors
 
 SPLITS = ("train", "validation", "test")
 
@@ -16,6 +16,7 @@ def split(
     fractions: Sequence[float],
     seed: int,
     classes: Sequence[str] | None = None,
+    where: object = "split",
 ) -> np.ndarray:
     """A split for each sample: `(n,)` of "train", "validation" or "test".
 
@@ -31,6 +32,7 @@ def split(
     fractions : shares of train, validation and test; a split of share 0 stays empty.
     seed : another seed, another split.
     classes : names for messages, when labels are numbers.
+    where : what the samples come from, for messages.
 
     Raises
     ------
@@ -38,9 +40,9 @@ def split(
     """
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1.0):
-        raise UserError("split", f"fractions {list(fractions)} are not three shares with the sum 1", "mend the shares")
+        raise UserError(where, f"fractions {list(fractions)} are not three shares with the sum 1", "mend the shares")
     filled = np.flatnonzero(shares)
-    parts = _deal(labels, groups, shares[filled], seed, classes, f"{len(filled)} splits")
+    parts = _deal(labels, groups, shares[filled], seed, classes, where, f"{len(filled)} splits")
     return np.array(SPLITS)[filled[parts]]
 
 
@@ -50,6 +52,7 @@ def folds(
     k: int,
     seed: int,
     classes: Sequence[str] | None = None,
+    where: object = "folds",
 ) -> np.ndarray:
     """A fold 0 ... k - 1 for each sample `(n,)`, stratified and group-aware like `split`.
 
@@ -58,8 +61,8 @@ def folds(
     UserError : k is below 2, or there are fewer groups, in all or of one class, than folds.
     """
     if k < 2:
-        raise UserError("folds", f"{k} folds cannot be cross-validated", "ask for 2 or more")
-    return _deal(labels, groups, np.full(k, 1.0 / k), seed, classes, f"{k} folds")
+        raise UserError(where, f"{k} folds cannot be cross-validated", "ask for 2 or more")
+    return _deal(labels, groups, np.full(k, 1.0 / k), seed, classes, where, f"{k} folds")
 
 
 def _deal(
@@ -68,6 +71,7 @@ def _deal(
     shares: np.ndarray,
     seed: int,
     classes: Sequence[str] | None,
+    where: object,
     purpose: str,
 ) -> np.ndarray:
     names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
@@ -76,7 +80,7 @@ def _deal(
         raise ValueError(f"{len(strata)} labels for {len(member)} groups")
     counts = np.zeros((len(names), strata.shape[1]), dtype=np.int64)
     np.add.at(counts, member, strata)
-    _check_groups(counts, titles, len(shares), purpose)
+    _check_groups(counts, titles, len(shares), where, purpose)
     # a class of their own for samples without one, so that these are in proportion as well
     size = np.bincount(member, minlength=len(names))
     counts = np.column_stack([counts, size * (counts.sum(axis=1) == 0)])
@@ -97,14 +101,16 @@ def _titles(values: Sequence, classes: Sequence[str] | None) -> list[str]:
     return [str(classes[value] if numbered else value) for value in values]
 
 
-def _check_groups(counts: np.ndarray, titles: list[str], parts: int, purpose: str) -> None:
+def _check_groups(counts: np.ndarray, titles: list[str], parts: int, where: object, purpose: str) -> None:
     remedy = "add objects, merge classes, or ask for fewer parts"
     if len(counts) < parts:
-        raise UserError("split", f"{len(counts)} groups cannot fill {purpose}", remedy)
-    for title, present in zip(titles, (counts > 0).sum(axis=0), strict=True):
-        if 0 < present < parts:
-            plural = "group" if present == 1 else "groups"
-            raise UserError(f'class "{title}"', f"has {present} {plural}, too few for {purpose}", remedy)
+        raise UserError(where, f"{len(counts)} groups cannot fill {purpose}", remedy)
+    few = [(t, n) for t, n in zip(titles, (counts > 0).sum(axis=0).tolist(), strict=True) if 0 < n < parts]
+    if few:
+        raise UserErrors(
+            UserError(where, f'class "{title}" has {n} group{"s" * (n > 1)}, too few for {purpose}', remedy)
+            for title, n in few
+        )
 
 
 def _order(names: np.ndarray, size: np.ndarray, seed: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -78,13 +78,16 @@ def load(path: Path, print_of_run: dict) -> tuple[State, dict[str, Any]] | None:
     UserError : the file is damaged, would run code, or belongs to a run with other settings, network, data or seed.
     """
     fresh = f"delete {path.name} to start again"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror or error})", "check the path and the disk") from error
-    except (RuntimeError, EOFError, BadZipFile, pickle.UnpicklingError, ValueError, KeyError) as error:
+    try:
+        # Checksums first: PyTorch has no one error for a file in which a byte is wrong.
+        with ZipFile(path) as archive:
+            wrong = archive.testzip()
+        if wrong:
+            raise BadZipFile(wrong)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, BadZipFile, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise UserError(path, "is not a checkpoint, or a damaged one", fresh) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise UserError(path, "is not a checkpoint of this version", fresh)

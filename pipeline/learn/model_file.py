@@ -27,7 +27,8 @@ _OTHER = "give the model.safetensors that fleming train wrote"
 def save_model(path: str | os.PathLike, network: "nn.Module", description: dict[str, Any]) -> None:
     """Write the weights of `network` with its architecture and `description` (any JSON); the same bytes every time.
 
-    `network` is one of `pipeline.nn.network.build`: it knows its `line`, `ndim`, `input_shape` (channel, *axes) and `outputs`.
+    `network` comes from `pipeline.nn.network.build` and knows its `line`, `ndim`, `input_shape` (channel, *axes)
+    and `outputs`.
 
     Raises
     ------
@@ -69,7 +70,13 @@ def load_model(path: str | os.PathLike, device: "torch.device | str" = "cpu") ->
         raise UserError(path, f"is damaged ({error})", "copy or train the model again") from error
     # On the meta device first: a wrong file must not make this machine allocate what its network line asks for.
     with torch.device("meta"):
-        _match(path, build(*architecture), tensors)
+        try:
+            empty = build(*architecture)
+        except UserError as error:
+            problem = error.problems[0]
+            what = f"describes a network that cannot be built ({problem.where}: {problem.what})"
+            raise UserError(path, what, "train the model again with this version") from error
+        _match(path, empty, tensors)
     with torch.random.fork_rng(devices=[]):
         network = build(*architecture)
     network.load_state_dict(tensors)

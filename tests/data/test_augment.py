@@ -177,7 +177,15 @@ def test_ends_are_blanked_up_to_their_share():
 
 
 @pytest.mark.parametrize(
-    ("settings", "ndim"), [({"rotate": 90}, 1), ({"flip": [2]}, 2), ({"crop_ends": 0.1}, 2), ({"rotate": "any"}, 1)]
+    ("settings", "ndim"),
+    [
+        ({"rotate": 90}, 1),
+        ({"flip": [2]}, 2),
+        ({"crop_ends": 0.1}, 2),
+        ({"rotate": "any"}, 1),
+        ({"tilt": 5}, 1),
+        ({"tilt": 5, "rotate": "any"}, 2),
+    ],
 )
 def test_what_the_axes_do_not_allow(settings, ndim):
     with pytest.raises(UserError, match="augment: "):
@@ -190,3 +198,14 @@ def test_what_the_axes_do_not_allow(settings, ndim):
 def test_wrong_settings(settings):
     with pytest.raises(ValidationError):
         AugmentSettings(**settings)
+
+
+def test_tilt_turns_by_no_more_than_it_says():
+    spot = torch.zeros(200, 1, 41, 41)
+    spot[:, 0, 20, 36] = 1.0
+    turned = Augmenter(AugmentSettings(tilt=20), 2)(spot, seeded())[:, 0]
+    y, x = torch.meshgrid(torch.arange(41.0) - 20, torch.arange(41.0) - 20, indexing="ij")
+    angle = torch.rad2deg(torch.atan2((turned * y).sum((1, 2)), (turned * x).sum((1, 2))))
+    assert angle.abs().max() <= 20.5
+    assert angle.min() < -15
+    assert angle.max() > 15

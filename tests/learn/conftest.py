@@ -64,7 +64,10 @@ def validate(model):
     """The loss on a fixed set, and a measure."""
     held = Vectors(n=12, seed=8)
     answer = model(held.x)
-    return {"loss": cross_entropy(answer, held.y).item(), "accuracy": (answer.argmax(1) == held.y).double().mean().item()}
+    return {
+        "loss": cross_entropy(answer, held.y).item(),
+        "accuracy": (answer.argmax(1) == held.y).double().mean().item(),
+    }
 
 
 class Problem:

@@ -60,17 +60,14 @@ def test_torchrun_gives_each_process_its_own(cuda, monkeypatch):
     assert pick_device("auto") == torch.device("cuda", 2)
 
 
-def test_processes_of_one_machine_take_different_devices(tmp_path):
-    code = (
-        "import pathlib, sys; from pipeline.learn.device import CudaDevice, claim; "
-        "d = [CudaDevice(0, 'a', 10), CudaDevice(1, 'b', 30), CudaDevice(2, 'c', 20)]; "
-        "print(claim(d, pathlib.Path(sys.argv[1])).uuid, flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with other:
-        assert other.stdout.readline().strip() == "b"
+def test_the_lock_of_another_process_counts_until_it_dies(tmp_path):
+    assert claim(DEVICES, tmp_path).uuid == "b"
+    (path,) = tmp_path.iterdir()
+    room.os.close(room._claimed.popitem()[1])
+    code = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, 2); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
         assert claim(DEVICES, tmp_path).uuid == "c"
         other.kill()
     assert claim(DEVICES, tmp_path).uuid == "b"

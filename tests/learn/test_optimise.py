@@ -66,7 +66,10 @@ def test_parity_with_the_unfused_optimiser_and_no_decay_of_biases_and_norms(name
         "adam": (torch.optim.Adam, {"betas": (0.8, 0.999)}),
         "adamw": (torch.optim.AdamW, {"betas": (0.8, 0.999)}),
     }[name]
-    pairs = [(ours, make_optimiser(ours.parameters(), settings)), (theirs, kind(groups, lr=0.05, foreach=False, **options))]
+    pairs = [
+        (ours, make_optimiser(ours.parameters(), settings)),
+        (theirs, kind(groups, lr=0.05, foreach=False, **options)),
+    ]
     x = torch.randn(4, 2, 6, dtype=torch.float64)
     for model, optimiser in pairs:
         for _ in range(3):

@@ -33,6 +33,8 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
     assert TrainSettings(learning_rate="2e-3").learning_rate == 2e-3
 
 
-@pytest.mark.parametrize("monitor, higher", [("loss", False), ("accuracy", True), ("balanced_accuracy", True), ("ap", True)])
+@pytest.mark.parametrize(
+    "monitor, higher", [("loss", False), ("accuracy", True), ("balanced_accuracy", True), ("ap", True)]
+)
 def test_direction_of_the_monitor(monitor, higher):
     assert TrainSettings(monitor=monitor).higher_is_better is higher
