@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline import __version__, stages
 from pipeline.errors import UserError
+from pipeline.nn import tokens
 
 log = logging.getLogger("fleming")
 
@@ -112,6 +113,14 @@ def _show_warning(message: Warning, category: type[Warning], *_: object) -> None
         log.warning("fleming: warning: %s", message)
     else:
         log.debug("%s: %s", category.__name__, message)
+
+
+def notation() -> str:
+    """How networks are written, as `pipeline.nn.tokens` documents it."""
+    table, text = tokens.__doc__.partition("\n\n")[2].split("Options follow")
+    # in the table the marks of code keep the columns, in the text they go
+    rows = [line.replace("``", "  ") for line in table.splitlines() if not line.startswith("=")]
+    return "\n".join([*rows, "Options follow" + text.replace("``", "")])
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -260,6 +269,7 @@ def _parser() -> argparse.ArgumentParser:
         "print shape, parameters and MACs of every layer of a network",
         "fleming describe 'C-6.5 P-2 C-16.5 P-2 C-48.3 D-1024_d0.5 D-256_d0.2 D-10' --input 1,28,28",
     )
+    stage.epilog += f"\n\nthe notation, a token a layer:\n\n{notation()}"
     stage.add_argument("network", help="a network in notation, a name such as resnet-18, or a model file")
     stage.add_argument("--input", type=_shape, help="channel,axis[,axis[,axis]] of the input")
     return parser

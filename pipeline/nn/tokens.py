@@ -18,7 +18,7 @@ Options follow in any order, each after an underscore: ``_s2`` stride, ``_p1`` p
 ``_m4`` width of the transformer's inner layer in units of its outer one, an activation, a normalisation. A layer
 applies convolution, normalisation, activation and dropout in this order, and has no bias where it has a normalisation.
 
-Axes are in NumPy order, the slowest first: (frequency, y, x) for a cube. This module needs no torch.
+Axes are in NumPy order, the slowest first: (frequency, y, x) for a cube.
 """
 
 import re
