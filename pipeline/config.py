@@ -1,6 +1,7 @@
 """Reading a run's YAML: every problem at once, each with its file, line, key, value and what is allowed."""
 
 import difflib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -11,6 +12,9 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from pipeline.classify.settings import ClassifySettings
 from pipeline.errors import UserError, UserErrors
 from pipeline.settings import Settings
+
+# A few lines of aliases to aliases can stand for more values than any memory holds.
+_MOST_NODES = 100_000
 
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
@@ -36,16 +40,7 @@ def load_config(path: str | Path) -> RunSettings:
         raise UserError(path, "does not exist", "name a YAML file, such as config/demo.yaml") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(path, "cannot be read as text", "name a YAML file, such as config/demo.yaml") from error
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path} line {mark.line + 1}" if mark else path
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(
-            where, f"is not valid YAML ({reason})", "mend the line, mostly its indent or a colon"
-        ) from error
+    node, values = _parse(text, path)
     lines = dict(_lines(node)) if node is not None else {}
     repeated = [
         UserError(f"{path} line {line}, key {'.'.join(map(str, key))}", "is given twice", "keep one of the two")
@@ -54,6 +49,34 @@ def load_config(path: str | Path) -> RunSettings:
     if repeated:
         raise UserErrors(repeated)
     return validate(values, path, lines)
+
+
+def _parse(text: str, path: str | Path) -> tuple[yaml.Node | None, Any]:
+    """The tree of the YAML `text`, which knows its lines, and its plain values."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None and _written_out(node, {}) > _MOST_NODES:
+            raise UserError(path, f"has aliases that stand for more than {_MOST_NODES} values", "write them out")
+        return node, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path} line {mark.line + 1}" if mark else path
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(
+            where, f"is not valid YAML ({reason})", "mend the line, mostly its indent or a colon"
+        ) from error
+    except RecursionError as error:
+        raise UserError(path, "is nested too deeply", "start from config/demo.yaml") from error
+
+
+def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
+    """The nodes that `node` stands for when every alias is written out: infinitely many where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        items = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
+        known[id(node)] = 1 + sum(_written_out(item, known) for item in items)
+    return known[id(node)]
 
 
 def validate(values: Any, source: str | Path, lines: dict[tuple, int] | None = None) -> RunSettings:
@@ -84,7 +107,7 @@ def key_lines(path: str | Path) -> dict[tuple, int]:
     """The line of every key in the YAML file `path`; empty when there is no such file."""
     if not Path(path).is_file():
         return {}
-    node = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    node, _ = _parse(Path(path).read_text(encoding="utf-8"), path)
     return dict(_lines(node)) if node is not None else {}
 
 

@@ -15,8 +15,8 @@ from pipeline.config import RunSettings
 _HEAD = """# Settings
 
 One YAML file describes a run; `demo.yaml` is a worked example, `fleming check FILE` says what is wrong with one. Every
-key, its default and its unit are below. Paths are relative to the folder that the command is run in, paths in a manifest
-to the manifest. This page is made from the code: `python -m pipeline.reference > config/README.md`.
+key, its default and its unit are below. Paths are relative to the folder that the command is run in, paths in a
+manifest to the manifest. This page is made from the code: `python -m pipeline.reference > config/README.md`.
 """
 
 

@@ -10,8 +10,8 @@ from pipeline.settings import Settings
 class AugmentSettings(Settings):
     """Random changes of training samples that leave the class as it is; the default changes nothing.
 
-    They are made in this order: flip, rotate by 90 degrees, rotate by any angle or tilt and zoom, shift, brightness, noise,
-    ends. Axes are counted in numpy order: 0 is the first axis after the channel.
+    They are made in this order: flip, rotate by 90 degrees, rotate by any angle or tilt and zoom, shift, brightness,
+    noise, ends. Axes are counted in numpy order: 0 is the first axis after the channel.
     """
 
     flip: bool | list[int] = Field(False, description="mirror along all axes (true) or along these")

@@ -90,18 +90,17 @@ class Batches:
     def epoch(self, index: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, ...]]:
         """The batches of one epoch: `(x, y)`, or `(x,)` without truths; x is float32 `(n, channel, *axes)`.
 
-        With several processes (`world` > 1) every one gets its rows of the same global batch; when the rows cannot
-        be shared out evenly, the first ones of the batch are used twice.
+        With several processes (`world` > 1) every one gets its rows of the same global batch, `rank::world`, in a
+        short batch maybe none.
         """
         order = self._order(index)
         spans = [(start, min(start + self._batch, self.n)) for start in range(0, self.n, self._batch)]
-        parts = [_share(order[start:stop], rank, world) for start, stop in spans]
-        for number, (part, x) in enumerate(zip(parts, self._samples(parts), strict=True)):
-            total = len(part) * world
+        parts = [order[start:stop][rank::world] for start, stop in spans]
+        for number, (part, x, (start, stop)) in enumerate(zip(parts, self._samples(parts), spans, strict=True)):
             x = self._to_device(x)
             if self._augmenter is not None:
                 generator = torch.Generator().manual_seed(_seed(self._seed, index, number))
-                x = self._augmenter(x, generator, slice(rank, None, world), total)
+                x = self._augmenter(x, generator, slice(rank, None, world), stop - start)
             yield (x,) if self._y is None else (x, self._to_device(self._taken(self._y, part)))
 
     def _order(self, index: int) -> np.ndarray:
@@ -174,12 +173,6 @@ def _truths(y: Any) -> Tensor:
     y = np.asarray(y)
     whole = y.ndim == 1 and y.dtype.kind in "iub"
     return torch.from_numpy(np.ascontiguousarray(y, dtype=np.int64 if whole else np.float32))
-
-
-def _share(part: np.ndarray, rank: int, world: int) -> np.ndarray:
-    if len(part) % world:
-        part = np.resize(part, -(-len(part) // world) * world)
-    return part[rank::world]
 
 
 def _seed(*numbers: int) -> int:

@@ -157,7 +157,9 @@ def _splits(manifest: Manifest, settings: SplitSettings, seed: int) -> np.ndarra
     train = splits == "train"
     if "validation" not in set(splits) and settings.validation > 0:
         fractions = (1 - settings.validation, settings.validation, 0.0)
-        splits[train] = split_groups(manifest.label[train], groups[train], fractions, seed, manifest.classes, manifest.path)
+        splits[train] = split_groups(
+            manifest.label[train], groups[train], fractions, seed, manifest.classes, manifest.path
+        )
     return splits.astype(str)
 
 

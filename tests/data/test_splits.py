@@ -100,7 +100,10 @@ def test_folds_are_even():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: split([0, 0, 0, 0, 1], list("abcde"), FRACTIONS, 0, ["star", "galaxy"]), 'class "galaxy" has 1 group,'),
+        (
+            lambda: split([0, 0, 0, 0, 1], list("abcde"), FRACTIONS, 0, ["star", "galaxy"]),
+            'class "galaxy" has 1 group,',
+        ),
         (lambda: split(["O", "O", "O", "B", "B"], list("abcde"), FRACTIONS, 0), 'class "B" has 2 groups'),
         (lambda: split([0, 0], ["a", "b"], FRACTIONS, 0), "2 groups cannot fill 3 splits"),
         (lambda: split([0, 0, 0], ["a", "a", "a"], FRACTIONS, 0), "1 groups cannot fill"),
