@@ -77,7 +77,7 @@ def _logging(path: str | None, task: str | None) -> Iterator[None]:
 
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(path, mode="w", encoding="utf-8")
+            file = _LogFile(path, mode="w", encoding="utf-8")
         except OSError as error:
             raise write_error(path, error) from error
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -94,8 +94,26 @@ def _logging(path: str | None, task: str | None) -> Iterator[None]:
             handler.close()
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that says once when it cannot be written any more, and lets the work go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        from pipeline.files import write_error
+
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            raise error
+        log.removeHandler(self)
+        log.warning("fleming: warning: %s", write_error(self.baseFilename, error))
+
+    def close(self) -> None:
+        # What the disk did not take is still in the buffer, and is refused again.
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 class _OneLine(logging.Formatter):
-    """The message alone, as tracebacks are for the log file; progress begins with the task, for tasks that run together."""
+    """The message alone: tracebacks are for the log file. Progress says of which task, as tasks run side by side."""
 
     def __init__(self, task: str | None):
         super().__init__()

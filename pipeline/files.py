@@ -23,14 +23,23 @@ _REMEDIES = {
     errno.ENOTDIR: "choose a path whose parents are folders",
     errno.EEXIST: "choose a path whose parents are folders",
     errno.EISDIR: "name a file, not a folder",
+    errno.ENXIO: "name a file, not a device or a pipe",
 }
 
 
 def write_error(path: str | os.PathLike, error: OSError) -> UserError:
     """The sentence for an operating-system error met while writing `path`."""
-    reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
-    remedy = _REMEDIES.get(error.errno, "check the disk and the path, then run again")
+    number = _number(error)
+    reason = (os.strerror(number) if number else str(error)).lower()
+    remedy = _REMEDIES.get(number, "check the disk and the path, then run again")
     return UserError(path, f"cannot be written ({reason})", remedy)
+
+
+def _number(error: BaseException | None) -> int | None:
+    """The number of the system's error; astropy raises it again without, as the context of its own."""
+    if error is None:
+        return None
+    return getattr(error, "errno", None) or _number(error.__cause__ or error.__context__)
 
 
 @contextmanager
@@ -46,8 +55,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
@@ -61,6 +69,35 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         raise write_error(path, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_output(path: str | os.PathLike) -> None:
+    """Find out now, without a trace, what would stop a file from being written to `path` after hours of work.
+
+    Raises
+    ------
+    UserError : `path` is a folder or a device, a parent is a file, or its folder may not be written to.
+    """
+    path = Path(path)
+    try:
+        _check_place(path)
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise _problem(errno.ENOTDIR)
+        # Permission bits do not bind every user and do not tell of a read-only disk: only trying does.
+        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=folder).cleanup()
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def _check_place(path: Path) -> None:
+    # Renaming onto a device such as /dev/null would remove it for everyone.
+    if path.exists() and not path.is_file():
+        raise _problem(errno.EISDIR if path.is_dir() else errno.ENXIO)
+
+
+def _problem(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
 
 
 def _umask() -> int:

@@ -13,8 +13,8 @@ ROOM_FILES = {
     "simulate": ["simulate/*", "data/manifest.py", "sky/*"],
     "ingest": ["data/*", "sky/*"],
     "train": ["classify/train.py", "classify/settings.py", "classify/calibrate.py", "learn/*", "nn/*", "data/*"],
-    "predict": ["classify/apply.py", "classify/predict.py", "classify/catalogue.py", "sky/catalogue.py"],
-    "evaluate": ["classify/evaluate.py", "classify/metrics.py", "classify/baseline.py"],
+    "predict": ["classify/apply.py", "classify/predict.py", "classify/catalogue.py", "classify/description.py", "sky/*"],
+    "evaluate": ["classify/evaluate.py", "classify/metrics.py", "classify/baseline.py", "classify/description.py"],
     "figures": ["report/*"],
     "report": ["report/*"],
 }
@@ -72,6 +72,15 @@ def manifest_of(wildcards):
 def sources_of(wildcards):
     """The manifest of the frames that a task's simulation injects."""
     return SETTINGS.tasks[wildcards.task].simulate.sources
+
+
+def growing(amount):
+    """A resource that grows with every attempt: a job that ran out of memory or time is tried again with more."""
+
+    def grown(wildcards, attempt):
+        return amount * attempt
+
+    return grown
 
 
 wildcard_constraints:

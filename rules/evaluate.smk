@@ -15,8 +15,8 @@ rule evaluate:
         f"{RUN}/benchmarks/{{task}}/evaluate.tsv"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
         gpu=0,
     params:
         config=CONFIG,

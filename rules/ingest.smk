@@ -13,8 +13,8 @@ rule simulate:
     benchmark:
         f"{RUN}/benchmarks/{{task}}/simulate.tsv"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
         gpu=0,
     params:
         config=CONFIG,
@@ -37,8 +37,8 @@ rule ingest:
     benchmark:
         f"{RUN}/benchmarks/{{task}}/ingest.tsv"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
         gpu=0,
     params:
         config=CONFIG,

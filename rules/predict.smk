@@ -15,8 +15,8 @@ rule classify:
         f"{RUN}/benchmarks/{{task}}/classify.tsv"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
         gpu=0,
     message:
         "{wildcards.task}: classifying every object"

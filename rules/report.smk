@@ -21,8 +21,8 @@ rule figures:
     benchmark:
         f"{RUN}/benchmarks/{{task}}/figures.tsv"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
         gpu=0,
     params:
         folder=subpath(output[0], parent=True),
@@ -45,8 +45,8 @@ rule report:
     benchmark:
         f"{RUN}/benchmarks/report.tsv"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
         gpu=0,
     params:
         config=CONFIG,

@@ -16,8 +16,8 @@ rule train:
         f"{RUN}/benchmarks/{{task}}/train.tsv"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=720,
+        mem_mb=growing(6000),
+        runtime=growing(720),
         gpu=0,
     params:
         config=CONFIG,

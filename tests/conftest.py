@@ -47,7 +47,7 @@ tasks:
     network: D-2
   injected:
     kind: classify
-    simulate: {sources: clouds.csv, shape: [4, 8, 8], snr: [4, 20], n: 8}
+    simulate: {sources: clouds.csv, shape: [4, 8, 8], snr: [4, 20], n: 24}
     input: {kind: cube}
     labels: label
     network: C-2.3 GAP D-2
@@ -137,7 +137,7 @@ class Work:
         self._assert_old_output_stays(command, lines)
 
     def _assert_old_output_stays(self, command, lines):
-        outs = re.findall(r"--out (\S+)", command)
+        outs = re.findall(r"--out (?!/)(\S+)", command)
         kept = [self.folder / out for out in outs if not (self.folder / out).exists()]
         if not kept or any(parent.is_file() for path in kept for parent in path.parents):
             return

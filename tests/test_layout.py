@@ -7,7 +7,15 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pipeline"
 GROUND = {"errors", "files", "settings", "provenance", ""}
-FLOORS = [GROUND, {"sky", "nn"}, {"data", "simulate"}, {"learn"}, {"classify", "report"}, {"config", "stages", "cli"}]
+COMMAND = {"config", "reference", "stages", "cli"}
+FLOORS = [
+    GROUND,
+    {"sky", "nn"},
+    {"data", "simulate"},
+    {"learn"},
+    {"classify", "report"},
+    {"config", "reference", "stages", "cli"},
+]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 

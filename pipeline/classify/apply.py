@@ -1,6 +1,7 @@
 """Classifying: a data set, or FITS files of a user's own, to a catalogue."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,12 +14,16 @@ from pipeline.data.manifest import default_id, is_url, read_manifest
 from pipeline.data.sample import Sample, read_sample
 from pipeline.data.settings import InputSettings
 from pipeline.data.store import open_store
-from pipeline.errors import UserError, UserErrors
-from pipeline.files import sha256
-from pipeline.sky.catalogue import write_catalogue
+from pipeline.errors import FlemingWarning, UserError, UserErrors
+from pipeline.files import check_output, sha256
+from pipeline.sky.catalogue import catalogue_format, write_catalogue
 
 log = logging.getLogger("fleming")
 BATCH = 256
+
+
+class LeftOutWarning(FlemingWarning):
+    """An object could not be read and is not in the catalogue."""
 
 
 def classify_dataset(dataset: Path, model: Path, outs: Sequence[Path], device: str = "auto") -> None:
@@ -28,6 +33,7 @@ def classify_dataset(dataset: Path, model: Path, outs: Sequence[Path], device: s
     ------
     UserError : the model was made for samples of another shape or other classes than the data set's.
     """
+    _check_outs(outs)
     classifier = Classifier(model, device)
     with open_store(dataset) as store:
         if tuple(store.shape) != classifier.sample_shape:
@@ -72,8 +78,13 @@ def classify_files(
 
     Raises
     ------
-    UserErrors : files that cannot be read, all of them; with `skip_bad` they are logged and left out instead.
+    UserErrors : files that cannot be read, all of them; with `skip_bad` they are left out instead.
+
+    Warns
+    -----
+    LeftOutWarning : one for each file that `skip_bad` leaves out.
     """
+    _check_outs(outs)
     classifier = Classifier(model, device)
     settings = InputSettings.model_validate(classifier.description["input"])
     settings = settings.model_copy(
@@ -112,7 +123,10 @@ def classify_files(
     if problems and not skip_bad:
         raise UserErrors(problems)
     for problem in problems:
-        log.warning("left out: %s", problem)
+        text = f"{problem.where}: {problem.what}, so that it is left out; {problem.remedy}."
+        warnings.warn(text, LeftOutWarning, stacklevel=2)
+    # An empty list would become a column of numbers.
+    names = np.array([Path(file).name for _, file, _ in kept], dtype=str)
     table = classification_table(
         probability,
         classifier.classes,
@@ -120,7 +134,7 @@ def classify_files(
         ids=[name for name, _, _ in kept],
         ra=np.array([sample.ra for _, _, sample in kept], dtype=float),
         dec=np.array([sample.dec for _, _, sample in kept], dtype=float),
-        extra={"file": ([Path(file).name for _, file, _ in kept], "meta.file", "file that the object was read from")},
+        extra={"file": (names, "meta.file", "file that the object was read from")},
         meta=_meta(classifier, model),
     )
     _write(table, outs)
@@ -158,6 +172,12 @@ def _objects(
 
 def _meta(classifier: Classifier, model: Path) -> dict:
     return catalogue_meta(classifier.description, f"{model.name} sha256 {sha256(model)[:16]}")
+
+
+def _check_outs(outs: Sequence[Path]) -> None:
+    for out in outs:
+        catalogue_format(out)
+        check_output(out)
 
 
 def _write(table: QTable, outs: Sequence[Path]) -> None:

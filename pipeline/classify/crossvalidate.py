@@ -16,7 +16,7 @@ from pipeline.classify.train import raw_batches, train_classifier
 from pipeline.data.splits import folds as make_folds
 from pipeline.data.store import open_store
 from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.files import check_output, write_json
 from pipeline.provenance import provenance
 
 log = logging.getLogger("fleming")
@@ -45,6 +45,7 @@ def crossvalidate(
     if folds < 3:
         what = "leaves a fold for testing, one for the choice of the epoch, and none for training"
         raise UserError(f"--folds {folds}", what, "ask for 3 or more")
+    check_output(out)
     with open_store(dataset) as store:
         truth, classes = store.labels, list(store.classes)
         fold = make_folds(truth, store.groups, folds, seed, classes, store.path)

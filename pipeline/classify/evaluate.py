@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.table import QTable
 
 from pipeline.classify.baseline import baseline_probability
 from pipeline.classify.catalogue import SEPARATOR
+from pipeline.classify.description import check_description
 from pipeline.classify.metrics import classification_metrics
 from pipeline.data.normalise import Normaliser
 from pipeline.data.store import Store, open_store
 from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.files import check_output, write_json
 from pipeline.learn.model_file import read_description
 from pipeline.provenance import provenance
 from pipeline.sky.catalogue import read_catalogue
@@ -24,15 +26,20 @@ def evaluate(catalogue: Path, dataset: Path, model: Path, out: Path, *, task: st
 
     Raises
     ------
-    UserError : the catalogue lacks columns or rows, or there is no test object.
+    UserError : the catalogue lacks columns or rows, there is no test object, or the model is of another data set.
     """
+    check_output(out)
     description = read_description(model)
+    normaliser = check_description(model, description)
     classes, multilabel = description["classes"], description["multilabel"]
     table = read_catalogue(catalogue)
-    needed = ["split", "label", *(f"p_{name}" for name in classes)]
+    needed = ["id", "split", "label", *(f"p_{name}" for name in classes)]
     absent = [name for name in needed if name not in table.colnames]
     if absent:
         raise UserError(catalogue, f"has no column {absent[0]!r}", "write it with fleming classify --dataset")
+    with open_store(dataset) as store:
+        _check_dataset(store, table, catalogue, model, description)
+        baseline = _baseline(store, normaliser, classes, multilabel, seed)
     split = np.asarray(table["split"]).astype(str)
     test = split == "test"
     if not test.any():
@@ -41,8 +48,6 @@ def evaluate(catalogue: Path, dataset: Path, model: Path, out: Path, *, task: st
     probability = np.stack([np.asarray(table[f"p_{name}"], dtype=float) for name in classes], axis=1)
     plain = _uncalibrated(probability[test], description["temperature"], multilabel)
     raw = classification_metrics(plain, truth[test], classes, multilabel)
-    with open_store(dataset) as store:
-        baseline = _baseline(store, Normaliser.from_dict(description["normaliser"]), classes, multilabel, seed)
     result = {
         "task": task,
         "kind": "classify",
@@ -57,6 +62,16 @@ def evaluate(catalogue: Path, dataset: Path, model: Path, out: Path, *, task: st
         "provenance": provenance(seed) | {"date": datetime.now(UTC).isoformat(timespec="seconds")},
     }
     write_json(out, result)
+
+
+def _check_dataset(store: Store, table: QTable, catalogue: Path, model: Path, description: dict[str, Any]) -> None:
+    if list(store.classes) != description["classes"] or list(store.shape) != description["sample_shape"]:
+        what = f"was trained on samples of shape {tuple(description['sample_shape'])} of the classes "
+        what += f"{', '.join(description['classes'])}, {store.path} has {store.shape} of {', '.join(store.classes)}"
+        raise UserError(model, what, "name the model that was trained on this data set")
+    if sorted(str(name) for name in table["id"]) != sorted(store.ids.tolist()):
+        what = f"does not list the {store.n} objects of {store.path}"
+        raise UserError(catalogue, what, "write it with fleming classify --dataset")
 
 
 def truth_of(labels: Sequence[str], classes: Sequence[str], multilabel: bool) -> np.ndarray:

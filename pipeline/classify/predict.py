@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from pipeline.classify.calibrate import probabilities
+from pipeline.classify.description import check_description
 from pipeline.data.normalise import Normaliser
-from pipeline.errors import UserError
 
 
 def symmetry_views(x: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -53,7 +53,7 @@ class Classifier:
 
     Raises
     ------
-    UserError : not a model file, or a model of another kind.
+    UserError : not a model file, a model of another kind, or one with a wrong description.
     """
 
     def __init__(self, path: str, device: str = "auto"):
@@ -61,14 +61,11 @@ class Classifier:
         from pipeline.learn.model_file import load_model
 
         self.network, self.description = load_model(path, pick_device(device))
-        if self.description.get("kind") != "classify":
-            kind = self.description.get("kind")
-            raise UserError(path, f"is a model of kind {kind!r}, not a classifier", "name a classifier's model file")
+        self.normaliser = check_description(path, self.description)
         self.path = path
         self.classes: list[str] = self.description["classes"]
         self.multilabel: bool = self.description["multilabel"]
         self.sample_shape = tuple(self.description["sample_shape"])
-        self.normaliser = Normaliser.from_dict(self.description["normaliser"])
 
     def logits(self, batches: Iterable[np.ndarray]) -> np.ndarray:
         """Uncalibrated logits `(n, classes)`."""

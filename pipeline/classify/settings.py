@@ -57,6 +57,8 @@ class ClassifySettings(Settings):
             raise ValueError(" ".join(str(problem) for problem in error.problems).removesuffix(".")) from error
         if self.symmetries and self.ndim == 1:
             raise ValueError("symmetries is for images and cubes: a spectrum has none")
+        if self.ndim != 1 and any(step.name == "continuum" for step in self.normalise):
+            raise ValueError("normalise: continuum is for spectra; choose another one, such as standardise")
         if problem := self.augment.problem(self.ndim):
             raise ValueError(f"augment: {problem}")
         return self

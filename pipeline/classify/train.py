@@ -22,7 +22,7 @@ from pipeline.data.normalise import Normaliser
 from pipeline.data.order import balance_weights
 from pipeline.data.store import Store, open_store
 from pipeline.errors import UserError
-from pipeline.files import sha256, write_json, write_text
+from pipeline.files import check_output, sha256, write_json, write_text
 from pipeline.learn.device import describe_device, pick_device
 from pipeline.learn.loop import Outcome, fit
 from pipeline.learn.model_file import save_model
@@ -117,10 +117,11 @@ def train(
     Until the model file is there, checkpoint/ beside it holds what an interrupted training goes on from; it is
     kept apart for each combination of data, settings and seed, so that a change of settings starts afresh.
     """
-    depends = {"data": sha256(dataset), "settings": settings.model_dump(mode="json"), "seed": seed}
-    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-    folder = out.parent / "checkpoint" / key
+    check_output(out)
     with open_store(dataset) as store:
+        depends = {"data": sha256(dataset), "settings": settings.model_dump(mode="json"), "seed": seed}
+        key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+        folder = out.parent / "checkpoint" / key
         trained = train_classifier(
             store,
             store.indices("train"),

@@ -24,11 +24,12 @@ from pipeline.data.splits import split as split_groups
 from pipeline.data.store import Dataset, write_store
 from pipeline.data.tables import feature_matrix, feature_names
 from pipeline.errors import FlemingWarning, UserError, UserErrors
-from pipeline.files import sha256, write_error
+from pipeline.files import check_output, sha256, write_error
 from pipeline.sky.archive import read_source, split_source
 
 log = logging.getLogger("fleming")
 Progress = Callable[[int], None]
+_LONGEST_CLASS = 40  # its column in a FITS table, with a prefix and doubled quotes, must fit in a card
 
 
 class SharedGroupWarning(FlemingWarning):
@@ -56,10 +57,12 @@ def ingest(
     UserErrors : every row, file and value that is wrong; then nothing is written.
     """
     out = Path(out)
+    check_output(out)
     folder = Path(downloads) if downloads is not None else out.parent / "downloads"
     manifest = _manifest(input, labels, classes, split, folder)
     if input.kind == "idx":
         manifest = _expand_idx(manifest, labels, classes)
+    _check_names(manifest)
     if manifest.dropped:
         counts = ", ".join(f"{count} {name}" for name, count in manifest.dropped.items())
         log.info("%s: left out by classes: %s", manifest.path, counts)
@@ -109,6 +112,25 @@ def _manifest(
     return read_manifest(settings.manifest, settings, labels, classes, split_column=split.column, content=content)
 
 
+def _check_names(manifest: Manifest) -> None:
+    """Refuse before the training what no FITS catalogue could hold after it."""
+    problems = [
+        UserError(manifest.where(position), f'the id "{name}" is not printable ASCII', 'mend it in a column "id"')
+        for position, name in enumerate(manifest.rows["id"])
+        if not _is_plain(name)
+    ]
+    for name in manifest.classes:
+        if not _is_plain(name) or len(name) > _LONGEST_CLASS:
+            what = f'the class "{name}" is not printable ASCII of at most {_LONGEST_CLASS} letters'
+            problems.append(UserError(manifest.path, what, "rename it, or map it to another name in classes"))
+    if problems:
+        raise UserErrors(problems[:100])
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
 def _expand_idx(manifest: Manifest, labels: str, classes: list[str] | dict[str, list[str]] | None) -> Manifest:
     """One row an image, from rows that name a file of images and a file of labels each."""
     tables, texts, lines = [], [], []
@@ -152,7 +174,7 @@ def _splits(manifest: Manifest, settings: SplitSettings, seed: int) -> np.ndarra
     splits = manifest.rows["split"].to_numpy(dtype=object)
     shared = sum(len(set(part)) > 1 for part in pd.Series(splits).groupby(groups).agg(list))
     if shared:
-        what = f"{manifest.path}: {shared} groups are in more than one split, so the measures will be too good"
+        what = f"{manifest.path}: {shared} groups are in more than one split; the measures will be too good."
         warnings.warn(what, SharedGroupWarning, stacklevel=3)
     train = splits == "train"
     if "validation" not in set(splits) and settings.validation > 0:
@@ -216,8 +238,8 @@ def _read_all(
     for warning in caught:
         kinds[warning.category].append(str(warning.message))
     for kind, messages in kinds.items():
-        more = f" (and {len(messages) - 1} more objects)" if len(messages) > 1 else ""
-        warnings.warn(messages[0] + more, kind, stacklevel=3)
+        more = f" (and {len(messages) - 1} more objects)." if len(messages) > 1 else "."
+        warnings.warn(messages[0].removesuffix(".") + more, kind, stacklevel=3)
     return spooled
 
 

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from pipeline.data.disk import PatientFile
 from pipeline.errors import UserError
 from pipeline.files import atomic
 
@@ -82,29 +82,24 @@ def write_store(path: str | os.PathLike, dataset: Dataset) -> None:
         raise UserError(path, "would hold no sample", "check the manifest and its row filter")
     columns = _columns(dataset)
     shape, dtype = _sample_type(dataset)
-    with atomic(path) as beside:
-        try:
-            # a fixed pair of format bounds and no object times: the bytes depend on the data alone
-            with h5py.File(beside, "w", libver=("earliest", "v110")) as file:
-                file.attrs["format"] = FORMAT
-                file.attrs["format_version"] = FORMAT_VERSION
-                file.attrs["kind"] = dataset.kind
-                file.attrs["unit"] = dataset.unit
-                file.attrs["input"] = json.dumps(dataset.input, sort_keys=True)
-                for name, (values, unit) in columns.items():
-                    made = file.create_dataset(name, data=values, chunks=True, track_times=False, **_COMPRESSION)
-                    if unit:
-                        made.attrs["unit"] = unit
-                chunk = chunk_samples(shape, dtype, dataset.n)
-                whole, block = (dataset.n, *shape), (chunk, *shape)
-                x = file.create_dataset("x", whole, dtype, chunks=block, track_times=False, **_COMPRESSION)
-                x.attrs["unit"] = dataset.unit
-                _write_samples(x, dataset, chunk)
-        except (OSError, RuntimeError) as error:
-            number = re.search(r"errno = (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    chunk = chunk_samples(shape, dtype, dataset.n)
+    with atomic(path) as beside, PatientFile(beside) as disk:
+        # a fixed pair of format bounds and no object times: the bytes depend on the data alone
+        with h5py.File(disk, "w", libver=("earliest", "v110")) as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["format_version"] = FORMAT_VERSION
+            file.attrs["kind"] = dataset.kind
+            file.attrs["unit"] = dataset.unit
+            file.attrs["input"] = json.dumps(dataset.input, sort_keys=True)
+            for name, (values, unit) in columns.items():
+                made = file.create_dataset(name, data=values, chunks=True, track_times=False, **_COMPRESSION)
+                if unit:
+                    made.attrs["unit"] = unit
+            whole, block = (dataset.n, *shape), (chunk, *shape)
+            x = file.create_dataset("x", whole, dtype, chunks=block, track_times=False, **_COMPRESSION)
+            x.attrs["unit"] = dataset.unit
+            _write_samples(x, dataset, chunk, disk)
+        disk.check()
 
 
 def chunk_samples(shape: Sequence[int], dtype: Any, n: int) -> int:
@@ -158,15 +153,17 @@ def _texts(values: Sequence[str]) -> np.ndarray:
     return np.array(encoded, dtype=h5py.string_dtype("utf-8", length))
 
 
-def _write_samples(x: h5py.Dataset, dataset: Dataset, chunk: int) -> None:
+def _write_samples(x: h5py.Dataset, dataset: Dataset, chunk: int, disk: PatientFile) -> None:
     if isinstance(dataset.x, np.ndarray):
         for start in range(0, dataset.n, chunk):
+            disk.check()
             x[start : start + chunk] = dataset.x[start : start + chunk].astype(x.dtype)
         return
     count = 0
     for block in _blocks(dataset, x.shape[1:], x.dtype, chunk):
         if count + len(block) > dataset.n:
             raise ValueError(f"more samples than the {dataset.n} ids")
+        disk.check()
         x[count : count + len(block)] = block
         count += len(block)
     if count != dataset.n:

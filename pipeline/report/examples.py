@@ -106,7 +106,7 @@ def _columns(samples: list[Sample]) -> int:
 def _sample(path: str | Path, row: Table.Row, store: Store, place: dict[str, int], right: bool) -> Sample:
     name, label, given = str(row["id"]), str(row["label"]), str(row["class"])
     if name not in place:
-        raise UserError(path, f'names the object "{name}", which {store.path} lacks', "run the predict stage again")
+        raise UserError(path, f'names the object "{name}", which {store.path} lacks', "run the classify stage again")
     index = place[name]
     return Sample(
         x=store.read([index])[0],

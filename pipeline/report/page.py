@@ -72,7 +72,7 @@ def _read(run_folder: Path, tasks: list[str]) -> tuple[dict[str, TaskFiles], dic
         try:
             reader = TaskFiles(run_folder / name, ("metrics.json",))
             metrics[name] = reader.json("metrics.json")
-            kind = metrics[name].get("kind")
+            kind = metrics[name].get("kind") if isinstance(metrics[name], dict) else None
             if kind not in SECTIONS:
                 allowed = ", ".join(SECTIONS)
                 what = f'is of the kind "{kind}", which the report does not know (known: {allowed})'

@@ -14,7 +14,7 @@ STAGES = {
     "training.json": "train",
     "history.csv": "train",
     "cost.json": "train",
-    "catalogue.fits": "predict",
+    "catalogue.fits": "classify",
     "metrics.json": "evaluate",
     "figures/captions.json": "figures",
 }

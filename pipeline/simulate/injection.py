@@ -51,18 +51,16 @@ def inject(
     cached = lru_cache(maxsize=_CACHED_FRAMES)(lambda position: frames[position]())
     _check_sources(cached, plan)
     snrs = np.full(settings.n, np.nan)
-    with atomic(folder / "samples.fits") as beside:
-        stream = fits.StreamingHDU(str(beside), _header(settings, seed))
-        try:
-            for number, position in enumerate(plan):
-                sample, snrs[number] = make_sample(
-                    None if position < 0 else cached(position), settings, np.random.default_rng((seed, number))
-                )
-                stream.write(sample.astype(">f4"))
-                if progress is not None:
-                    progress(number + 1)
-        finally:
-            stream.close()
+    with atomic(folder / "samples.fits") as beside, open(beside, "ab+") as file:
+        stream = fits.StreamingHDU(file, _header(settings, seed))
+        for number, position in enumerate(plan):
+            sample, snrs[number] = make_sample(
+                None if position < 0 else cached(position), settings, np.random.default_rng((seed, number))
+            )
+            stream.write(sample.astype(">f4"))
+            if progress is not None:
+                progress(number + 1)
+        stream.close()
     write_text(folder / "manifest.csv", _manifest_text(settings, sources, plan, snrs))
 
 

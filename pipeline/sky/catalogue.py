@@ -54,7 +54,7 @@ def write_catalogue(table: Table, path: str | os.PathLike, fmt: str | None = Non
         warnings.simplefilter("ignore", AstropyWarning)
         try:
             _WRITERS[chosen](plain, beside)
-        except (UnicodeError, ValueError, TypeError, RuntimeError) as error:
+        except (UnicodeError, ValueError, TypeError, RuntimeError, AssertionError) as error:
             what = f"this table cannot be written as {chosen} ({_first_line(error)})"
             raise UserError(path, what, "write it as .ecsv or change the column") from error
 

@@ -277,7 +277,7 @@ def _checked(frame: Frame, unit, whole: bool) -> Frame:
     if whole and not finite.any():
         raise UserError(frame.path, "holds no valid pixel (all are NaN)", "leave it out or fetch it again")
     if whole and not np.any(frame.data[finite]):
-        warnings.warn(f"{frame.path}: every pixel is zero.", BlankFrameWarning, 3)
+        warnings.warn(f"{frame.path}: every pixel is zero; leave it out unless that is meant.", BlankFrameWarning, 3)
     if unit is None:
         return frame
     target = brightness_unit(unit, frame.path) if isinstance(unit, str) else unit

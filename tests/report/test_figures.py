@@ -165,7 +165,7 @@ def test_catalogue_of_another_data_set(make_task, tmp_path):
     table = read_catalogue(folder / "catalogue.fits")
     table["id"] = [f"other-{row}" for row in range(len(table))]
     write_catalogue(table, folder / "catalogue.fits")
-    with open_store(folder / "dataset.h5") as store, pytest.raises(UserError, match="predict stage"):
+    with open_store(folder / "dataset.h5") as store, pytest.raises(UserError, match="classify stage"):
         load_examples(folder / "catalogue.fits", store, "test", store.classes)
 
 
