@@ -229,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
         task,
         dataset,
         device,
-        out("the model file; training.json, cost.json and checkpoint/ are written beside it"),
+        out("the model file; training.json, cost.json and history.csv are written beside it"),
     )
     stage = add(
         "crossvalidate",

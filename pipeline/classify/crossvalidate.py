@@ -1,6 +1,7 @@
 """k-fold cross-validation: every object is judged once by a network that never saw its group."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from pipeline.classify.calibrate import probabilities
 from pipeline.classify.metrics import classification_metrics
 from pipeline.classify.predict import predict_logits
 from pipeline.classify.settings import ClassifySettings
-from pipeline.classify.train import raw_batches, train_classifier
+from pipeline.classify.train import checkpoint_folder, origin_of, raw_batches, train_classifier
 from pipeline.data.splits import folds as make_folds
+from pipeline.data.splits import split
 from pipeline.data.store import open_store
 from pipeline.errors import UserError
 from pipeline.files import check_output, write_json
 from pipeline.provenance import provenance
 
 log = logging.getLogger("fleming")
+INNER_SPLIT = (0.85, 0.15, 0.0)
 
 
 def crossvalidate(
@@ -32,20 +35,23 @@ def crossvalidate(
     device: str | None = None,
     progress: Callable[[dict], None] | None = None,
 ) -> dict[str, Any]:
-    """Train `folds` networks, each tested on one fold, tuned on the next and trained on the rest; write a JSON.
+    """Train `folds` networks, each tested on one fold and trained on the others; write a JSON.
 
-    Folds are stratified by class and never divide a group. The result holds the metrics of all objects together,
-    the mean and the standard deviation over folds of each score, and the same for a logistic regression.
-    Interrupted work resumes at the fold and epoch where it stopped.
+    Folds are stratified by class and never divide a group. Of the other folds, 15 % choose the epoch and the
+    temperature and the rest is trained on; the logistic regression, which has nothing to choose, gets both. The
+    result holds the metrics of all objects together, the mean and the standard deviation over folds of each score,
+    and the same for the logistic regression. Interrupted work resumes at the fold and epoch where it stopped.
 
     Raises
     ------
     UserError : fewer than three folds, or a class with fewer groups than folds.
     """
     if folds < 3:
-        what = "leaves a fold for testing, one for the choice of the epoch, and none for training"
+        what = "leaves too few objects for training"
         raise UserError(f"--folds {folds}", what, "ask for 3 or more")
     check_output(out)
+    depends = {"folds": folds, **origin_of(dataset, settings, seed)}
+    folder = checkpoint_folder(out, depends)
     with open_store(dataset) as store:
         truth, classes = store.labels, list(store.classes)
         fold = make_folds(truth, store.groups, folds, seed, classes, store.path)
@@ -54,15 +60,22 @@ def crossvalidate(
         per_fold = []
         for k in range(folds):
             test = np.flatnonzero(fold == k)
-            validation = np.flatnonzero(fold == (k + 1) % folds)
-            train = np.flatnonzero((fold != k) & (fold != (k + 1) % folds))
-            folder = out.parent / f"{out.stem}-fold-{k}"
+            seen = np.flatnonzero(fold != k)
+            part = split(truth[seen], [store.groups[row] for row in seen], INNER_SPLIT, seed, classes, store.path)
+            train, validation = seen[part == "train"], seen[part == "validation"]
             trained = train_classifier(
-                store, train, validation, settings, folder, seed=seed + k, device=device, progress=progress
+                store,
+                train,
+                validation,
+                settings,
+                folder / f"fold-{k}",
+                seed=seed + k,
+                device=device,
+                progress=progress,
+                depends=depends,
             )
             logits = predict_logits(trained.network, raw_batches(store, test), trained.normaliser, settings.symmetries)
             probability[test] = probabilities(logits, trained.temperature, settings.multilabel)
-            seen = np.sort(np.concatenate([train, validation]))
             baseline[test] = baseline_probability(
                 trained.normaliser.apply(store.read(seen)),
                 truth[seen],
@@ -87,6 +100,7 @@ def crossvalidate(
         "provenance": provenance(seed),
     }
     write_json(out, result)
+    shutil.rmtree(folder.parent, ignore_errors=True)
     return result
 
 

@@ -114,14 +114,13 @@ def train(
 ) -> None:
     """Train on the data set's own split; write the model file `out`, and its training.json, cost.json and history.csv.
 
-    Until the model file is there, checkpoint/ beside it holds what an interrupted training goes on from; it is
+    Until the model file is there, a folder beside it holds what an interrupted training goes on from; it is
     kept apart for each combination of data, settings and seed, so that a change of settings starts afresh.
     """
     check_output(out)
     with open_store(dataset) as store:
-        depends = {"data": sha256(dataset), "settings": settings.model_dump(mode="json"), "seed": seed}
-        key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-        folder = out.parent / "checkpoint" / key
+        depends = origin_of(dataset, settings, seed)
+        folder = checkpoint_folder(out, depends)
         trained = train_classifier(
             store,
             store.indices("train"),
@@ -145,6 +144,17 @@ def train(
     write_text(out.parent / "history.csv", (folder / "history.csv").read_text(encoding="utf-8"))
     save_model(out, trained.network, description)
     shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def origin_of(dataset: Path, settings: ClassifySettings, seed: int) -> dict[str, Any]:
+    """All that a training depends on, as JSON."""
+    return {"data": sha256(dataset), "settings": settings.model_dump(mode="json"), "seed": seed}
+
+
+def checkpoint_folder(out: Path, depends: dict[str, Any]) -> Path:
+    """Where a training of `out` keeps its checkpoints: another folder for everything else that it depends on."""
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+    return out.parent / f"{out.stem}-checkpoint" / key
 
 
 def _summary(trained: Trained, rows: list[LayerCost]) -> dict[str, Any]:
