@@ -104,14 +104,18 @@ def evaluate(options: argparse.Namespace) -> None:
     )
     metrics = read_json(options.out)
     network, baseline = metrics["network"], metrics["baseline"]
+    interval = f"{_shown(network['accuracy_low'])} to {_shown(network['accuracy_high'])}"
     log.info(
-        "accuracy %.3f (95%% interval %.3f to %.3f), balanced %.3f; logistic regression %.3f",
-        network["accuracy"],
-        network["accuracy_low"],
-        network["accuracy_high"],
-        network["balanced_accuracy"],
-        baseline["accuracy"],
+        "accuracy %s (95%% interval %s), balanced %s; logistic regression %s",
+        _shown(network["accuracy"]),
+        interval,
+        _shown(network["balanced_accuracy"]),
+        _shown(baseline["accuracy"]),
     )
+
+
+def _shown(score: float | None) -> str:
+    return "undefined" if score is None else f"{score:.3f}"
 
 
 def figures(options: argparse.Namespace) -> None:

@@ -74,6 +74,7 @@ def test_dump_and_load_give_the_same_settings(write, tmp_path):
         ("  stars:", "  'my stars':", ["my stars"]),
         ("run: results/x", "runn: results/x", ["runn", "write 'run' instead"]),
         ("kind: classify", "kind: classfy", ["tasks.stars.kind", "'classify'"]),
+        ("epochs: 3", "monitor: f2", ["tasks.stars", "train.monitor is 'f2'", "balanced_accuracy"]),
         ("epochs: 3", "epochs: 3\n      epochs: 4", ["tasks.stars.train.epochs", "given twice"]),
         ("train:", "augment: {rotate: 90}\n    train:", ["tasks.stars", "rotate needs at least two axes"]),
     ],

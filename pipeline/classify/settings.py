@@ -13,6 +13,8 @@ from pipeline.nn.notation import parse
 from pipeline.settings import Settings
 from pipeline.simulate.settings import InjectionSettings
 
+# what is measured on validation after each epoch
+MEASURES = ("loss", "accuracy", "balanced_accuracy")
 ClassName = Annotated[str, Field(min_length=1)]
 
 
@@ -61,6 +63,8 @@ class ClassifySettings(Settings):
             raise ValueError("normalise: continuum is for spectra; choose another one, such as standardise")
         if problem := self.augment.problem(self.ndim):
             raise ValueError(f"augment: {problem}")
+        if self.train.monitor not in MEASURES:
+            raise ValueError(f"train.monitor is {self.train.monitor!r}; choose one of {', '.join(MEASURES)}")
         return self
 
     @property
