@@ -31,10 +31,11 @@ def inject(
 ) -> None:
     """Write ``samples.fits``, an array ``(n, *axes)`` float32 in units of the noise rms, and its ``manifest.csv``.
 
-    A sample with an object is a s + noise of rms 1, with a such that the matched-filter signal-to-noise ratio
-    SNR = sqrt(sum(a^2 s^2)) / rms (Turin 1960, IRE Trans. IT-6, 311, white noise) is drawn log-uniformly from
-    `settings.snr`. The sum is over the sample, that is after cutting; with a beam the same formula is used, where rms
-    is still that of one pixel. The object is flipped and turned at random, and its centre of light put at random in
+    A sample with an object is B(a s + white noise), where B smooths by the beam and brings the noise to rms 1, and a
+    is such that the signal-to-noise ratio of the matched filter, sqrt(sum(a^2 s^2)) over the rms of the white noise
+    (Turin 1960, IRE Trans. IT-6, 311), is drawn log-uniformly from `settings.snr`. Object and noise go through the
+    same B, which a filter can undo: it is therefore the SNR of the best filter in the correlated noise as well, and
+    nothing but the object tells the two kinds of sample apart. The sum is over the sample, after cutting. The object is flipped and turned at random, and its centre of light put at random in
     the central half of the sample. Every sample has its own random stream, from `seed` and its number.
 
     The manifest has the columns path, row, id, label, group, snr, source. Samples of one object share a group (the
@@ -72,29 +73,29 @@ def make_sample(
     Returns the sample and its SNR as defined by `inject`, NaN for pure noise.
     """
     shape = settings.sample_shape
-    noise = correlated_noise(shape, settings.beam, rng)
-    if signal is None:
-        return noise, np.nan
-    placed = _place(_turn(signal, settings, rng), shape, rng)
-    low, high = np.log(settings.snr)
-    snr = float(np.exp(rng.uniform(low, high)))
-    return noise + placed * (snr / np.sqrt(np.sum(placed**2))), snr
+    sample, snr = rng.standard_normal(shape), np.nan
+    if signal is not None:
+        placed = _place(_turn(signal, settings, rng), shape, rng)
+        low, high = np.log(settings.snr)
+        snr = float(np.exp(rng.uniform(low, high)))
+        sample += placed * (snr / np.sqrt(np.sum(placed**2)))
+    return observe(sample, settings.beam), snr
 
 
-def correlated_noise(shape: tuple[int, ...], beam: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise ``(*shape)`` of rms 1, smoothed by a round Gaussian of FWHM `beam` pixels.
+def observe(sky: np.ndarray, beam: float) -> np.ndarray:
+    """Smooth ``(*axes)`` by a round Gaussian of FWHM `beam` pixels, scaled so that white noise keeps its rms.
 
-    The last two axes are smoothed (the only one of a spectrum): channels of a cube are independent.
-    The borders wrap around, so that the rms is the same everywhere.
+    The last two axes are smoothed (the only one of a spectrum): channels of a cube stay independent. The borders
+    wrap around, so that the rms is the same everywhere.
     """
-    noise = rng.standard_normal(shape)
     if beam == 0:
-        return noise
-    sigma = (0.0,) * max(0, len(shape) - 2) + (beam / _FWHM,) * min(2, len(shape))
-    point = np.zeros(shape)
-    point[(0,) * len(shape)] = 1.0
+        return sky
+    ndim = sky.ndim
+    sigma = (0.0,) * max(0, ndim - 2) + (beam / _FWHM,) * min(2, ndim)
+    point = np.zeros(sky.shape)
+    point[(0,) * ndim] = 1.0
     # The rms of smoothed white noise is the root of the sum of squares of the kernel.
-    return gaussian_filter(noise, sigma, mode="wrap") / np.sqrt(np.sum(gaussian_filter(point, sigma, mode="wrap") ** 2))
+    return gaussian_filter(sky, sigma, mode="wrap") / np.sqrt(np.sum(gaussian_filter(point, sigma, mode="wrap") ** 2))
 
 
 def _sources(settings: InjectionSettings) -> Manifest:
@@ -190,7 +191,7 @@ def _header(settings: InjectionSettings, seed: int) -> fits.Header:
     header["BEAMPIX"] = (settings.beam, "[pix] FWHM of the correlation of the noise")
     header["SNRLOW"], header["SNRHIGH"] = settings.snr
     header["SEED"] = (seed, "seed of everything random")
-    header["COMMENT"] = "SNR = sqrt(sum(s**2)) / rms, s the injected object in this sample"
+    header["COMMENT"] = "SNR = sqrt(sum(s**2)) / rms, object s and white noise before the beam"
     return header
 
 

@@ -21,10 +21,10 @@ class InjectionSettings(Settings):
     n: int = Field(400, ge=2, description="number of samples")
     blank_fraction: float = Field(0.5, ge=0, le=1, description="fraction of the samples that are pure noise")
     snr: tuple[float, float] = Field(
-        (8.0, 40.0), description="range of the matched-filter signal-to-noise ratio, drawn log-uniformly"
+        (8.0, 40.0), description="range of the signal-to-noise ratio of the matched filter, drawn log-uniformly"
     )
     beam: float = Field(
-        0.0, ge=0, description="FWHM over which noise is correlated on the last two axes, 0 for white noise [pixels]"
+        0.0, ge=0, description="FWHM that smooths the last two axes of object and noise, 0 for white noise [pixels]"
     )
     flip: bool = Field(True, description="flip the objects at random along every axis (not for spectra)")
     rotate: bool = Field(True, description="turn the objects by random quarter turns of the last two axes")
