@@ -9,6 +9,7 @@ if "tasks" not in config:
     configfile: "config/demo.yaml"
 
 
+# A base for those who build an image with Fleming in it; without --software-deployment-method nothing uses it.
 container: "docker://python:3.11-slim"
 
 
@@ -26,3 +27,7 @@ rule all:
         f"{RUN}/report.html",
         expand("{run}/{task}/catalogue.fits", run=RUN, task=TASKS),
         expand("{run}/{task}/catalogue.ecsv", run=RUN, task=TASKS),
+
+
+onstart:
+    write_settings()

@@ -1,3 +1,3 @@
-"""Fleming: from FITS files to catalogues, metrics and synthetic images."""
+"""Fleming: from FITS files to catalogues, metrics and figures."""
 
 __version__ = "0.1.0"

@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         "simulate",
         stages.simulate,
         "inject noise-free frames into noise of a stated SNR",
-        "fleming simulate --config config/demo.yaml --task hi --out results/demo/hi/simulated",
+        "fleming simulate --config config/demo.yaml --task hi_galaxies --out results/demo/hi_galaxies/simulated",
         task,
         out("the folder for samples.fits and manifest.csv"),
     )

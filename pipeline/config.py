@@ -2,12 +2,13 @@
 
 import difflib
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
 from pipeline.classify.settings import ClassifySettings
 from pipeline.errors import UserError, UserErrors
@@ -16,13 +17,15 @@ from pipeline.settings import Settings
 # A few lines of aliases to aliases can stand for more values than any memory holds.
 _MOST_NODES = 100_000
 
+# Snakemake takes braces for wildcards and a doubled slash for a mistake
+RunFolder = Annotated[str, StringConstraints(pattern=r"^[^{}*?]+$"), AfterValidator(os.path.normpath)]
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 class RunSettings(Settings):
     """A whole run: the folder it writes, its seed, and its tasks."""
 
-    run: str = Field(min_length=1, description="the folder that this run writes")
+    run: RunFolder = Field(min_length=1, description="the folder that this run writes")
     seed: int = Field(default=42, ge=0, description="the seed of everything random")
     tasks: dict[TaskName, ClassifySettings] = Field(min_length=1, description="the tasks by name")
 

@@ -1,10 +1,12 @@
 """Writing files whole or not at all: write beside, then rename."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 
+_HOST = socket.gethostname().split(".")[0]
 _REMEDIES = {
     errno.ENOSPC: "free some space or write to another disk",
     errno.EDQUOT: "free some of your quota or write to another disk",
@@ -57,7 +60,8 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     try:
         _check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _tidy(path)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_HOST}.{os.getpid()}.", dir=path.parent))
     except OSError as error:
         raise write_error(path, error) from error
     try:
@@ -69,6 +73,24 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         raise write_error(path, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what a process of this machine that was killed while writing `path` left beside it."""
+    for litter in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(_HOST)}.*.*"):
+        owner = litter.name.split(".")[-2]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(litter, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def check_output(path: str | os.PathLike) -> None:

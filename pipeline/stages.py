@@ -130,7 +130,7 @@ def report(options: argparse.Namespace) -> None:
 
     settings = load_config(options.config)
     text = Path(options.config).read_text(encoding="utf-8")
-    write_page(options.out.parent, list(settings.tasks), options.out, text)
+    write_page(Path(settings.run), list(settings.tasks), options.out, text)
 
 
 def describe(options: argparse.Namespace) -> None:

@@ -1,4 +1,5 @@
 # Everything in Python that the rules need: the validated settings, and what each stage depends on.
+import ast
 import json
 import os
 import shlex
@@ -9,14 +10,15 @@ from pipeline.config import dump_config, key_lines, validate
 from pipeline.errors import UserError
 from pipeline.files import write_text
 
-ROOM_FILES = {
-    "simulate": ["simulate/*", "data/manifest.py", "sky/*"],
-    "ingest": ["data/*", "sky/*"],
-    "train": ["classify/train.py", "classify/settings.py", "classify/calibrate.py", "learn/*", "nn/*", "data/*"],
-    "predict": ["classify/apply.py", "classify/predict.py", "classify/catalogue.py", "classify/description.py", "sky/*"],
-    "evaluate": ["classify/evaluate.py", "classify/metrics.py", "classify/baseline.py", "classify/description.py"],
-    "figures": ["report/*"],
-    "report": ["report/*"],
+# The module that each stage begins with; what it imports is found by itself.
+FIRST_MODULE = {
+    "simulate": "simulate/injection.py",
+    "ingest": "data/ingest.py",
+    "train": "classify/train.py",
+    "classify": "classify/apply.py",
+    "evaluate": "classify/evaluate.py",
+    "figures": "report/figures.py",
+    "report": "report/page.py",
 }
 
 # A job runs the command of the environment that runs Snakemake, activated or not, on a cluster node too.
@@ -27,17 +29,24 @@ def read_settings():
     """The settings of this run; a mistake in them ends here, before any job starts."""
     source = workflow.configfiles[-1] if workflow.configfiles else "the settings given by --config"
     try:
-        settings = validate(dict(config), source, key_lines(source))
-        # The jobs read the merged settings (--configfile and --config) from the run itself.
-        text = dump_config(settings)
-        path = Path(settings.run, "config.yaml")
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
+        return validate(dict(config), source, key_lines(source))
     except UserError as error:
-        for problem in error.problems:
-            print(f"fleming: {problem}", file=sys.stderr)
-        sys.exit(2)
-    return settings
+        stop(error)
+
+
+def write_settings():
+    """Write what the jobs read: the merged settings of --configfile and --config, in the run's own folder."""
+    try:
+        write_text(CONFIG, dump_config(SETTINGS))
+    except UserError as error:
+        stop(error)
+
+
+def stop(error):
+    """End with the user's mistakes, one line each."""
+    for problem in error.problems:
+        print(f"fleming: {problem}", file=sys.stderr)
+    sys.exit(2)
 
 
 SETTINGS = read_settings()
@@ -47,10 +56,20 @@ TASKS = list(SETTINGS.tasks)
 
 
 def stage_code(stage):
-    """The source files that a stage runs: changing one of them runs the stage again."""
+    """The source files that a stage runs, by its imports: changing one of them runs the stage again."""
     package = Path(workflow.basedir, "pipeline")
-    files = {file for pattern in ROOM_FILES[stage] for file in package.glob(pattern) if file.suffix == ".py"}
-    return [os.path.relpath(file) for file in sorted(files)]
+    found, waiting = set(), [package / FIRST_MODULE[stage]]
+    while waiting:
+        file = waiting.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "pipeline":
+                place = package.parent.joinpath(*node.module.split("."))
+                named = [place / f"{alias.name}.py" for alias in node.names]
+                waiting += [path for path in (place.with_suffix(".py"), *named) if path.is_file()]
+    return [os.path.relpath(file) for file in sorted(found)]
 
 
 def stage_settings(*keys):

@@ -5,7 +5,7 @@ rule classify:
     input:
         dataset=f"{RUN}/{{task}}/dataset.h5",
         model=f"{RUN}/{{task}}/model.safetensors",
-        code=stage_code("predict"),
+        code=stage_code("classify"),
     output:
         fits=f"{RUN}/{{task}}/catalogue.fits",
         ecsv=f"{RUN}/{{task}}/catalogue.ecsv",

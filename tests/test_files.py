@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -30,6 +33,21 @@ def test_a_whole_write_replaces_the_file_with_the_usual_permissions(tmp_path):
     plain.write_text("")
     assert path.read_text() == "whole"
     assert stat.S_IMODE(os.stat(path).st_mode) == stat.S_IMODE(os.stat(plain).st_mode)
+
+
+def test_the_litter_of_a_killed_writer_is_removed_by_the_next_and_that_of_a_living_one_stays(tmp_path):
+    path = tmp_path / "big.h5"
+    code = f"import os, signal\nfrom pipeline.files import atomic\nwith atomic({str(path)!r}) as beside:\n"
+    code += "    beside.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    (litter,) = tmp_path.iterdir()
+    with atomic(path) as mine:
+        assert not litter.exists()
+        write_text(path, "other")
+        assert mine.parent.exists()
+        mine.write_text("whole")
+    assert path.read_text() == "whole"
+    assert [item.name for item in tmp_path.iterdir()] == ["big.h5"]
 
 
 def test_a_file_among_the_parents_is_the_users_problem(tmp_path):

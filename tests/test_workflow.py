@@ -119,6 +119,14 @@ def test_a_mistake_in_the_config_ends_before_any_job(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_writes_nothing(folder, tmp_path):
+    for name in ("my.yaml", "my.csv"):
+        shutil.copy(folder / name, tmp_path)
+    copy_code(tmp_path)
+    assert run(tmp_path, "--dry-run").returncode == 0
+    assert not (tmp_path / "out").exists()
+
+
 def test_snakemakes_own_report_works(folder):
     made = run(folder, "--report", "snakemake-report.html")
     assert made.returncode == 0, made.stderr

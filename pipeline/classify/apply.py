@@ -9,9 +9,9 @@ import numpy as np
 from astropy.table import QTable
 
 from pipeline.classify.catalogue import catalogue_meta, class_names, classification_table
-from pipeline.classify.predict import Classifier
+from pipeline.classify.predict import Classifier, batch_size, raw_batches
 from pipeline.data.manifest import default_id, is_url, read_manifest
-from pipeline.data.sample import Sample, read_sample
+from pipeline.data.sample import Sample, read_sample, sample_rows
 from pipeline.data.settings import InputSettings
 from pipeline.data.store import open_store
 from pipeline.errors import FlemingWarning, UserError, UserErrors
@@ -19,7 +19,6 @@ from pipeline.files import check_output, sha256
 from pipeline.sky.catalogue import catalogue_format, write_catalogue
 
 log = logging.getLogger("fleming")
-BATCH = 256
 
 
 class LeftOutWarning(FlemingWarning):
@@ -42,8 +41,7 @@ def classify_dataset(dataset: Path, model: Path, outs: Sequence[Path], device: s
         if list(store.classes) != classifier.classes:
             what = f"has the classes {', '.join(store.classes)}, the model {model} {', '.join(classifier.classes)}"
             raise UserError(dataset, what, "use the model that was trained on this data set")
-        rows = np.arange(store.n)
-        probability = classifier.probability(store.read(part) for part in np.split(rows, range(BATCH, store.n, BATCH)))
+        probability = classifier.probability(raw_batches(store, np.arange(store.n)))
         extra = {
             "split": (store.splits, "meta.code", "part of the data that the object was used in"),
             "label": (class_names(store.labels, store.classes), "src.class", "class given by the manifest"),
@@ -108,7 +106,7 @@ def classify_files(
             sample.data = None
             if progress is not None:
                 progress(count)
-            if len(batch) == BATCH:
+            if len(batch) == batch_size(classifier.sample_shape):
                 yield np.stack(batch)
                 batch = []
         if batch:
@@ -164,10 +162,12 @@ def _objects(
             )
         positions = zip(rows["ra"], rows["dec"], strict=True)
         return list(zip(rows["id"], rows["path"], rows["row"], positions, strict=True))
-    names = [default_id(str(file), None) for file in files]
+    # a table or an idx file holds many objects, any other file one
+    objects = [(str(file), row) for file in files for row in sample_rows(file, settings)]
+    names = [default_id(file, row) for file, row in objects]
     if len(set(names)) < len(names):
-        names = [str(file) for file in files]
-    return [(name, str(file), None, (np.nan, np.nan)) for name, file in zip(names, files, strict=True)]
+        names = [file if row is None else f"{file}-{row}" for file, row in objects]
+    return [(name, file, row, (np.nan, np.nan)) for name, (file, row) in zip(names, objects, strict=True)]
 
 
 def _meta(classifier: Classifier, model: Path) -> dict:

@@ -1,6 +1,7 @@
 """What a straight line can do: logistic regression on the same inputs, printed beside every network's result."""
 
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -17,14 +18,13 @@ class BaselineWarning(FlemingWarning):
 
 
 def baseline_probability(
-    x_train: np.ndarray,
+    x_train: Iterable[np.ndarray],
     y_train: np.ndarray,
-    x_test: np.ndarray,
+    x_test: Iterable[np.ndarray],
     seed: int,
     multilabel: bool = False,
     *,
     outputs: int | None = None,
-    balanced: bool = False,
 ) -> np.ndarray:
     """Class probabilities `(n, k)` of `x_test` by L2 logistic regression (C = 1), one for each label if `multilabel`.
 
@@ -33,21 +33,20 @@ def baseline_probability(
 
     Parameters
     ----------
-    x_train, x_test : `(n, channel, *axes)`.
+    x_train, x_test : batches `(m, channel, *axes)` of n samples together; only their features are kept.
     y_train : `(n,)` class indices, or `(n, k)` of 0 and 1 when `multilabel`.
     seed : given to scikit-learn; the same seed gives the same answer.
     outputs : k, when the training set may lack the last classes.
-    balanced : weight the classes by the inverse of their counts.
     """
     y_train = np.asarray(y_train)
-    train, test = features(x_train), features(x_test)
+    train, test = (np.concatenate([features(batch) for batch in batches]) for batches in (x_train, x_test))
     centre, spread = train.mean(axis=0), train.std(axis=0)
     spread = np.where(spread > 0, spread, 1)
     train, test = (train - centre) / spread, (test - centre) / spread
     if multilabel:
-        columns = [_one_set(train, column, test, seed, 2, balanced)[:, 1] for column in y_train.T.astype(np.int64)]
+        columns = [_one_set(train, column, test, seed, 2)[:, 1] for column in y_train.T.astype(np.int64)]
         return np.stack(columns, axis=1)
-    return _one_set(train, y_train, test, seed, outputs or int(y_train.max()) + 1, balanced)
+    return _one_set(train, y_train, test, seed, outputs or int(y_train.max()) + 1)
 
 
 def features(x: np.ndarray, most: int = MAXIMUM_FEATURES) -> np.ndarray:
@@ -65,16 +64,13 @@ def features(x: np.ndarray, most: int = MAXIMUM_FEATURES) -> np.ndarray:
     return x.reshape(len(x), -1).astype(np.float64)
 
 
-def _one_set(
-    train: np.ndarray, truth: np.ndarray, test: np.ndarray, seed: int, outputs: int, balanced: bool
-) -> np.ndarray:
+def _one_set(train: np.ndarray, truth: np.ndarray, test: np.ndarray, seed: int, outputs: int) -> np.ndarray:
     probability = np.zeros((len(test), outputs))
     present = np.unique(truth)
     if len(present) == 1:
         probability[:, present[0]] = 1.0
         return probability
-    weight = "balanced" if balanced else None
-    model = LogisticRegression(max_iter=MAXIMUM_ITERATIONS, class_weight=weight, random_state=seed)
+    model = LogisticRegression(max_iter=MAXIMUM_ITERATIONS, random_state=seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(train, truth)

@@ -11,9 +11,9 @@ import numpy as np
 from pipeline.classify.baseline import baseline_probability
 from pipeline.classify.calibrate import probabilities
 from pipeline.classify.metrics import classification_metrics
-from pipeline.classify.predict import predict_logits
+from pipeline.classify.predict import predict_logits, raw_batches
 from pipeline.classify.settings import ClassifySettings
-from pipeline.classify.train import checkpoint_folder, origin_of, raw_batches, train_classifier
+from pipeline.classify.train import checkpoint_folder, origin_of, train_classifier
 from pipeline.data.splits import folds as make_folds
 from pipeline.data.splits import split
 from pipeline.data.store import open_store
@@ -77,9 +77,9 @@ def crossvalidate(
             logits = predict_logits(trained.network, raw_batches(store, test), trained.normaliser, settings.symmetries)
             probability[test] = probabilities(logits, trained.temperature, settings.multilabel)
             baseline[test] = baseline_probability(
-                trained.normaliser.apply(store.read(seen)),
+                map(trained.normaliser.apply, raw_batches(store, seen)),
                 truth[seen],
-                trained.normaliser.apply(store.read(test)),
+                map(trained.normaliser.apply, raw_batches(store, test)),
                 seed,
                 multilabel=settings.multilabel,
             )

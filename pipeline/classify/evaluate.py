@@ -12,6 +12,7 @@ from pipeline.classify.baseline import baseline_probability
 from pipeline.classify.catalogue import SEPARATOR
 from pipeline.classify.description import check_description
 from pipeline.classify.metrics import classification_metrics
+from pipeline.classify.predict import raw_batches
 from pipeline.data.normalise import Normaliser
 from pipeline.data.store import Store, open_store
 from pipeline.errors import UserError
@@ -104,9 +105,9 @@ def _baseline(
 ) -> dict[str, Any]:
     train, test = store.indices("train"), store.indices("test")
     probability = baseline_probability(
-        normaliser.apply(store.read(train)),
+        map(normaliser.apply, raw_batches(store, train)),
         store.labels[train],
-        normaliser.apply(store.read(test)),
+        map(normaliser.apply, raw_batches(store, test)),
         seed,
         multilabel=multilabel,
     )

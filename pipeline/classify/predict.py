@@ -1,6 +1,6 @@
 """From arrays to probabilities, with a model file's own normalisation."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,10 @@ import torch
 from pipeline.classify.calibrate import probabilities
 from pipeline.classify.description import check_description
 from pipeline.data.normalise import Normaliser
+from pipeline.data.store import Store
+
+# of normalised input in a batch; the feature maps of a network take some ten times as much
+BATCH_BYTES = 8 << 20
 
 
 def symmetry_views(x: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -25,6 +29,18 @@ def symmetry_views(x: torch.Tensor) -> Iterator[torch.Tensor]:
             yield torch.flip(turned, axes) if axes else turned
 
 
+def batch_size(shape: Sequence[int]) -> int:
+    """Samples `(channel, *axes)` to predict at a time: 256 small ones, fewer large ones, at least one."""
+    return int(max(1, min(256, BATCH_BYTES // (4 * np.prod(shape, dtype=np.int64)))))
+
+
+def raw_batches(store: Store, indices: np.ndarray) -> Iterator[np.ndarray]:
+    """The raw samples of the rows `indices`, `(m, channel, *axes)` at a time."""
+    size = batch_size(store.shape)
+    for start in range(0, len(indices), size):
+        yield store.read(indices[start : start + size])
+
+
 @torch.inference_mode()
 def predict_logits(
     network: torch.nn.Module, batches: Iterable[np.ndarray], normaliser: Normaliser, symmetries: bool = False
@@ -38,8 +54,10 @@ def predict_logits(
     rows = []
     for batch in batches:
         x = torch.from_numpy(normaliser.apply(batch)).to(device)
-        views = list(symmetry_views(x)) if symmetries else [x]
-        rows.append((sum(network(view).float() for view in views) / len(views)).cpu().numpy())
+        total, views = 0.0, 0
+        for view in symmetry_views(x) if symmetries else (x,):
+            total, views = total + network(view).float(), views + 1
+        rows.append((total / views).cpu().numpy())
     return np.concatenate(rows)
 
 

@@ -9,7 +9,7 @@ from pipeline.data.normalise_settings import Normalisation, Step
 from pipeline.data.settings import InputSettings, SplitSettings
 from pipeline.errors import UserError
 from pipeline.learn.settings import TrainSettings
-from pipeline.nn.notation import parse
+from pipeline.nn.notation import head, parse
 from pipeline.settings import Settings
 from pipeline.simulate.settings import InjectionSettings
 
@@ -54,9 +54,13 @@ class ClassifySettings(Settings):
     @model_validator(mode="after")
     def _suits_the_axes(self) -> "ClassifySettings":
         try:
-            parse(self.network, self.ndim)
+            asked = head(parse(self.network, self.ndim))
         except UserError as error:
             raise ValueError(" ".join(str(problem) for problem in error.problems).removesuffix(".")) from error
+        fitting = "sigmoid" if self.multilabel else "softmax"
+        if asked not in ("linear", fitting):
+            kind = "multi-label" if self.multilabel else "single-label"
+            raise ValueError(f"network ends with {asked}, a {kind} task takes {fitting}; leave _{asked} out")
         if self.symmetries and self.ndim == 1:
             raise ValueError("symmetries is for images and cubes: a spectrum has none")
         if self.ndim != 1 and any(step.name == "continuum" for step in self.normalise):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.classify.calibrate import fit_temperature
-from pipeline.classify.predict import predict_logits
+from pipeline.classify.predict import batch_size, predict_logits, raw_batches
 from pipeline.classify.settings import ClassifySettings
 from pipeline.data.batches import Batches
 from pipeline.data.normalise import Normaliser
@@ -84,7 +84,14 @@ def train_classifier(
         device=where,
     )
     held_out = Batches(
-        store, labels[validation], 256, seed, indices=validation, normaliser=normaliser, shuffle=False, device=where
+        store,
+        labels[validation],
+        batch_size(shape),
+        seed,
+        indices=validation,
+        normaliser=normaliser,
+        shuffle=False,
+        device=where,
     )
     outcome = fit(
         network,
@@ -147,8 +154,9 @@ def train(
 
 
 def origin_of(dataset: Path, settings: ClassifySettings, seed: int) -> dict[str, Any]:
-    """All that a training depends on, as JSON."""
-    return {"data": sha256(dataset), "settings": settings.model_dump(mode="json"), "seed": seed}
+    """All that a training depends on, as JSON; the device is left out, so that a run may move."""
+    told = settings.model_dump(mode="json", exclude={"train": {"device"}})
+    return {"data": sha256(dataset), "settings": told, "seed": seed}
 
 
 def checkpoint_folder(out: Path, depends: dict[str, Any]) -> Path:
@@ -241,12 +249,6 @@ def _objective(settings: ClassifySettings) -> Callable[[nn.Module, tuple[Tensor,
             return {"cross_entropy": F.cross_entropy(network(x), y, label_smoothing=smoothing)}
 
     return objective
-
-
-def raw_batches(store: Store, indices: np.ndarray, size: int = 256) -> Iterator[np.ndarray]:
-    """The raw samples of the rows `indices`, `(m, channel, *axes)` at a time."""
-    for start in range(0, len(indices), size):
-        yield store.read(indices[start : start + size])
 
 
 def _check_classes(store: Store, labels: np.ndarray) -> None:

@@ -120,8 +120,9 @@ def _check_names(manifest: Manifest) -> None:
         if not _is_plain(name)
     ]
     for name in manifest.classes:
-        if not _is_plain(name) or len(name) > _LONGEST_CLASS:
-            what = f'the class "{name}" is not printable ASCII of at most {_LONGEST_CLASS} letters'
+        if not _is_plain(name) or len(name) > _LONGEST_CLASS or "|" in name or name != name.strip():
+            allowed = f"printable ASCII of at most {_LONGEST_CLASS} letters, without | and outer blanks"
+            what = f'the class "{name}" is not {allowed}'
             problems.append(UserError(manifest.path, what, "rename it, or map it to another name in classes"))
     if problems:
         raise UserErrors(problems[:100])

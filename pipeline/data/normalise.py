@@ -124,7 +124,7 @@ def parse(specs: Any) -> tuple[Step, ...]:
         first = error.errors()[0]
         what = first["msg"].removeprefix("Value error, ")
         where = ".".join(["normalise", *(str(part) for part in first["loc"])])
-        raise UserError(where, what[:1].lower() + what[1:], "see the list of normalisations in the README") from error
+        raise UserError(where, what[:1].lower() + what[1:], "see the normalisations in config/README.md") from error
 
 
 def _apply(step: Step, constants: Constants | None, values: np.ndarray, finite: np.ndarray) -> np.ndarray:

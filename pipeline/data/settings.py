@@ -114,7 +114,7 @@ class SplitSettings(Settings):
     """How objects are divided: by fractions, or by a column of the manifest."""
 
     train: float = Field(0.7, gt=0, le=1, description="fraction of the groups used for training")
-    validation: float = Field(0.15, ge=0, lt=1, description="fraction used to choose the best epoch")
+    validation: float = Field(0.15, gt=0, lt=1, description="fraction used to choose the best epoch")
     test: float = Field(0.15, ge=0, lt=1, description="fraction used for the reported measures only")
     column: str | None = Field(
         None, description="manifest column that holds train, validation or test; replaces the fractions"
@@ -124,6 +124,8 @@ class SplitSettings(Settings):
     def _sums_to_one(self) -> "SplitSettings":
         if abs(self.train + self.validation + self.test - 1) > 1e-6:
             raise ValueError("train, validation and test must sum to 1")
+        if self.test == 0 and self.column is None:
+            raise ValueError("test must be above 0: without test objects nothing can be judged")
         return self
 
     @property

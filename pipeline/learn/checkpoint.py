@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import pickle
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,9 +96,3 @@ def load(path: Path, print_of_run: dict) -> tuple[State, dict[str, Any]] | None:
         what = ", ".join(f"{name} was {old.get(name)}, is {print_of_run[name]}" for name in changed)
         raise UserError(path, f"belongs to another run ({what})", f"{fresh}, or go back to the old settings")
     return State(**content["state"]), content["parts"]
-
-
-def tidy(path: Path) -> None:
-    """Remove what a run killed while writing `path` left beside it."""
-    for litter in path.parent.glob(f".{path.name}.*"):
-        shutil.rmtree(litter, ignore_errors=True)

@@ -88,15 +88,6 @@ def claim(devices: Iterable[CudaDevice], folder: Path) -> CudaDevice:
     return ranked[0]
 
 
-def set_threads(threads: int | None = None) -> int:
-    """Let PyTorch use `threads` CPU threads, by default OMP_NUM_THREADS or one per core that this process may use."""
-    if threads is None:
-        wish = os.environ.get("OMP_NUM_THREADS", "")
-        threads = int(wish) if wish.isdigit() and int(wish) > 0 else _cores()
-    torch.set_num_threads(threads)
-    return threads
-
-
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

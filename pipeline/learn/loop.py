@@ -158,12 +158,9 @@ class _Run:
             self.state, states = saved
             for name, part in self._parts().items():
                 part.load_state_dict(states[name])
-        if self.team.first:
-            checkpoint.tidy(self.checkpoint)
-            checkpoint.tidy(self.table)
-            if saved:
-                self._write_table()
-                log.info("resumed after epoch %d of %d", self.state.epoch, self.settings.epochs)
+        if self.team.first and saved:
+            self._write_table()
+            log.info("resumed after epoch %d of %d", self.state.epoch, self.settings.epochs)
         self.team.share_weights(self.network)
 
     def outcome(self) -> Outcome:

@@ -35,8 +35,9 @@ def inject(
     is such that the signal-to-noise ratio of the matched filter, sqrt(sum(a^2 s^2)) over the rms of the white noise
     (Turin 1960, IRE Trans. IT-6, 311), is drawn log-uniformly from `settings.snr`. Object and noise go through the
     same B, which a filter can undo: it is therefore the SNR of the best filter in the correlated noise as well, and
-    nothing but the object tells the two kinds of sample apart. The sum is over the sample, after cutting. The object is flipped and turned at random, and its centre of light put at random in
-    the central half of the sample. Every sample has its own random stream, from `seed` and its number.
+    nothing but the object tells the two kinds of sample apart. The sum is over the sample, after cutting. The object
+    is flipped and turned at random, and its centre of light put at random in the central half of the sample. Every
+    sample has its own random stream, from `seed` and its number.
 
     The manifest has the columns path, row, id, label, group, snr, source. Samples of one object share a group (the
     object's own group in the manifest of sources); every noise sample is its own group.

@@ -19,7 +19,7 @@ def samples(request):
 
 def test_separates_what_a_line_can_separate(samples):
     x, truth = samples
-    probability = baseline_probability(x[:90], truth[:90], x[90:], 0)
+    probability = baseline_probability([x[:90]], truth[:90], [x[90:]], 0)
     assert probability.shape == (30, 3)
     assert probability.sum(axis=1) == pytest.approx(1)
     assert (probability.argmax(axis=1) == truth[90:]).mean() > 0.9
@@ -27,15 +27,15 @@ def test_separates_what_a_line_can_separate(samples):
 
 def test_scale_and_offset_of_the_input_do_not_matter(samples):
     x, truth = samples
-    one = baseline_probability(x[:90], truth[:90], x[90:], 0)
-    other = baseline_probability(1000 * x[:90] + 5, truth[:90], 1000 * x[90:] + 5, 0)
+    one = baseline_probability([x[:90]], truth[:90], [x[90:]], 0)
+    other = baseline_probability([1000 * x[:90] + 5], truth[:90], [1000 * x[90:] + 5], 0)
     assert other == pytest.approx(one, abs=1e-2)
 
 
 def test_multi_label_is_one_regression_a_label(samples):
     x, truth = samples
     labels = np.stack([truth == 0, truth > 0, np.ones(120)], axis=1).astype(int)
-    probability = baseline_probability(x[:90], labels[:90], x[90:], 0, multilabel=True)
+    probability = baseline_probability([x[:90]], labels[:90], [x[90:]], 0, multilabel=True)
     assert probability[:, 0] + probability[:, 1] == pytest.approx(1, abs=1e-3)
     assert (probability[:, 2] == 1).all()
 
@@ -43,7 +43,7 @@ def test_multi_label_is_one_regression_a_label(samples):
 def test_classes_missing_from_training_get_nothing(samples):
     x, truth = samples
     seen = truth < 2
-    probability = baseline_probability(x[seen], truth[seen], x[~seen], 0, outputs=4)
+    probability = baseline_probability([x[seen]], truth[seen], [x[~seen]], 0, outputs=4)
     assert probability.shape == (40, 4)
     assert (probability[:, 2:] == 0).all()
 
@@ -71,11 +71,11 @@ def test_stopping_early_is_said(samples, monkeypatch):
     monkeypatch.setattr(baseline, "MAXIMUM_ITERATIONS", 1)
     x, truth = samples
     with pytest.warns(BaselineWarning, match="did not converge in 1 steps"):
-        baseline_probability(x, truth, x, 0)
+        baseline_probability([x], truth, [x], 0)
 
 
 def test_same_seed_same_answer(samples):
     x, truth = samples
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert (baseline_probability(x, truth, x, 3) == baseline_probability(x, truth, x, 3)).all()
+        assert (baseline_probability([x], truth, [x], 3) == baseline_probability([x], truth, [x], 3)).all()

@@ -115,12 +115,3 @@ def test_full_disk_says_so_and_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no space left on device"):
         checkpoint.save(path, State(epoch=2), {}, RUN)
     assert checkpoint.load(path, RUN)[0].epoch == 1 and os.listdir(tmp_path) == ["c.pt"]
-
-
-def test_tidy_removes_the_litter_of_a_killed_write_only(tmp_path):
-    (tmp_path / ".c.pt.abc").mkdir()
-    (tmp_path / ".c.pt.abc" / "c.pt").write_text("half")
-    (tmp_path / ".other.abc").mkdir()
-    (tmp_path / "c.pt").write_text("whole")
-    checkpoint.tidy(tmp_path / "c.pt")
-    assert sorted(os.listdir(tmp_path)) == [".other.abc", "c.pt"]

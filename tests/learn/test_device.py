@@ -6,7 +6,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.learn import device as room
-from pipeline.learn.device import CudaDevice, claim, describe_device, pick_device, set_threads
+from pipeline.learn.device import CudaDevice, claim, describe_device, pick_device
 
 DEVICES = [CudaDevice(0, "a", 10), CudaDevice(1, "b", 30), CudaDevice(2, "c", 20)]
 
@@ -82,8 +82,6 @@ def test_a_process_keeps_its_device_and_the_last_ones_share(tmp_path):
         room._claimed = {**held, **room._claimed}
 
 
-def test_threads_and_description(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert set_threads() == torch.get_num_threads() == 1
+def test_description():
     about = describe_device("cpu")
     assert about["kind"] == "cpu" and about["name"] and about["cores"] >= 1 and about["memory_gib"] > 0
