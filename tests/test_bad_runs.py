@@ -135,7 +135,7 @@ RUNS = {
     "wrong token": (CHECK, network("C-2.x D-3"), ["tasks.stars", '"C-2.x"']),
     "network that shrinks to nothing": (TRAIN, network("P-8 P-8 D-3"), ['network "P-8 P-8 D-3"', "token 2"]),
     "network for other classes": (TRAIN, network("C-2.5 D-4"), ['network "C-2.5 D-4"', "D-4"]),
-    "unknown monitor": (TRAIN, replace("epochs: 1", "epochs: 1, monitor: beauty"), ['"beauty"']),
+    "unknown monitor": (TRAIN, replace("epochs: 1", "epochs: 1, monitor: beauty"), ["train.monitor is 'beauty'"]),
     "describe without a shape": ("describe D-2", nothing, ["fleming describe: needs the shape"]),
     "describe a wrong token": ("describe X-2 --input 1,8", nothing, ['"X-2"']),
     "describe an absent model": ("describe no.safetensors", nothing, ["no.safetensors: does not exist"]),
