@@ -17,7 +17,7 @@ from pipeline.files import atomic
 from pipeline.sky import spectra
 from pipeline.sky.archive import check_file, first_bytes, open_source, split_source
 from pipeline.sky.axes import KINDS, is_lamost, kept_axes, plan_axes
-from pipeline.sky.fitsfile import as_float, choose_hdu, open_fits
+from pipeline.sky.fitsfile import as_float, as_weight, choose_hdu, open_fits
 from pipeline.sky.fitsout import frame_hdus
 from pipeline.sky.headers import (
     Beam,
@@ -66,7 +66,7 @@ class Frame:
         its spectral axis turned round with a spectrum of falling wavelengths.
     removed : the numpy axes of length 1 that `write_frame` puts back.
     wavelength : angstrom, strictly increasing `(pixel,)`, for spectra.
-    ivar : inverse variance `(pixel,)` in `unit`**-2, for spectra that have it.
+    ivar : inverse variance float64 `(pixel,)` in `unit`**-2, 0 where unknown, for spectra that have it.
     """
 
     data: np.ndarray
@@ -211,7 +211,7 @@ def _read_image(hdu, kind: str | None, row: int | None, section, source: object)
     ivar = None
     if kind == "spectrum" and is_lamost(header) and removed == (0,) and not row and shape[0] > 1:
         weights = hdu.section[(slice(1, 2), slices[1])]
-        ivar = as_float(np.asarray(weights).ravel())
+        ivar = as_weight(np.asarray(weights).ravel())
     shift_reference(header, [part.start for part in slices])
     frame = Frame(
         data, header_unit(header, source), None, header_beam(header), header, removed, None, ivar, False, str(source)
@@ -245,7 +245,7 @@ def _spectrum(parts: dict, header: fits.Header, section, source: object) -> Fram
         if wavelength[0] <= 0:
             raise UserError(source, "has wavelengths that are not positive", "correct its wavelengths")
     cut = [None if array is None else _cut(array, section) for array in (wavelength, flux, ivar)]
-    weights = None if ivar is None else as_float(cut[2])
+    weights = None if ivar is None else as_weight(cut[2])
     frame = Frame(as_float(cut[1]), unit, None, header_beam(header), header, (), cut[0], weights, False, str(source))
     _blank_unweighted(frame)
     return frame
@@ -285,7 +285,7 @@ def _checked(frame: Frame, unit, whole: bool) -> Frame:
     data = convert(frame.data, frame.unit, target, frame.beam, frequency, frame.path)
     if frame.ivar is not None:
         factor = convert(np.ones(len(data)), frame.unit, target, frame.beam, frequency, frame.path)
-        frame.ivar = (frame.ivar / factor**2).astype(np.float32)
+        frame.ivar = frame.ivar / factor**2
     frame.data, frame.unit = data, target
     return frame
 

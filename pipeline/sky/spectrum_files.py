@@ -87,7 +87,8 @@ def read_table(hdu: fits.BinTableHDU, row: int | None, where: object) -> dict:
 def inverse_variance(error: np.ndarray) -> np.ndarray:
     """1 / error^2, zero where the error is not a positive number; same shape."""
     good = np.isfinite(error) & (error > 0)
-    return np.where(good, 1.0 / np.where(good, error, 1.0) ** 2, 0.0)
+    with np.errstate(over="ignore"):
+        return np.where(good, (1.0 / np.where(good, error, 1.0)) ** 2, 0.0)
 
 
 def read_text(content: bytes, where: object) -> dict:

@@ -97,3 +97,32 @@ def test_pixels_of_zero_weight_are_invalid(tmp_path):
         tmp_path / "a.fits"
     )
     np.testing.assert_array_equal(np.isnan(read_frame(tmp_path / "a.fits").data), ivar == 0)
+
+
+@pytest.mark.parametrize("error", [1e-30, 5e-20, 1e-5, 1e30])
+def test_no_error_is_too_small_or_large_to_be_a_weight(tmp_path, error):
+    (tmp_path / "a.txt").write_text(lines(" ", [WAVE, FLUX * error, ERROR * error]))
+    for path in (tmp_path / "a.txt", tmp_path / "b.fits"):
+        frame = read_frame(path)
+        np.testing.assert_allclose(frame.data, FLUX * error, rtol=1e-6)
+        np.testing.assert_allclose(frame.ivar, 4.0 / error**2, rtol=1e-9)
+        write_frame(tmp_path / "b.fits", frame)
+
+
+def test_an_infinite_weight_counts_like_an_error_of_zero(tmp_path):
+    ivar = np.where(np.arange(30) < 3, np.inf, 1e40)
+    error = np.where(np.arange(30) < 3, 0.0, 1e-20)
+    for name, weight in (("ivar", ivar), ("error", error)):
+        table(("flux", "E", None, FLUX), ("wave", "D", None, WAVE), (name, "D", None, weight)).writeto(
+            tmp_path / f"{name}.fits"
+        )
+        frame = read_frame(tmp_path / f"{name}.fits")
+        np.testing.assert_array_equal(np.isnan(frame.data), np.arange(30) < 3)
+        np.testing.assert_allclose(frame.ivar, np.where(np.arange(30) < 3, 0.0, 1e40))
+
+
+def test_weights_follow_the_unit(tmp_path):
+    table(("flux", "E", "Jy", FLUX), ("wave", "D", None, WAVE), ("ivar", "D", None, np.full(30, 1e35))).writeto(
+        tmp_path / "a.fits"
+    )
+    np.testing.assert_allclose(read_frame(tmp_path / "a.fits", unit="MJy").ivar, 1e47)
