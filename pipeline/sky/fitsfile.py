@@ -35,7 +35,8 @@ def open_fits(content: Path | bytes, where: object) -> Iterator[fits.HDUList]:
         warnings.simplefilter("ignore", AstropyWarning)
         try:
             stream = content if isinstance(content, Path) else io.BytesIO(content)
-            with fits.open(stream, mode="readonly") as hdus:
+            # astropy's own unsigned integers have no place for BLANK and would pass it on as a value.
+            with fits.open(stream, mode="readonly", uint=False) as hdus:
                 yield hdus
         except UserError:
             raise

@@ -129,6 +129,25 @@ def test_scaled_integers_and_blank(tmp_path, packed):
     np.testing.assert_allclose(read_frame(tmp_path / "b.fits").data, expected)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u2", "u4"])
+@pytest.mark.parametrize("storage", ["plain", "gz", "fz"])
+def test_blank_among_integers_stored_with_an_offset(tmp_path, dtype, storage):
+    data = np.array([[1, 2, 99], [4, 5, 6]], dtype)
+    header = sky_header(2)
+    header["BLANK"] = 99 - (-128 if dtype == "i1" else 1 << (8 * data.itemsize - 1))
+    path = tmp_path / "a.fits"
+    if storage == "fz":
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, header)]).writeto(path)
+    else:
+        store(path, data, header)
+    if storage == "gz":
+        path.with_suffix(".fits.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path = path.with_suffix(".fits.gz")
+    expected = np.where(data == 99, np.nan, data)
+    np.testing.assert_array_equal(read_frame(path).data, expected)
+    np.testing.assert_array_equal(read_frame(path, section=(slice(0, 1), slice(1, 3))).data, expected[:1, 1:])
+
+
 @pytest.mark.parametrize(("kind", "ndim"), [("spectrum", 1), ("image", 2), ("cube", 3)])
 def test_row_of_a_stack_is_that_object(tmp_path, kind, ndim):
     stack = np.stack([pixels(ndim) + k for k in range(4)])
