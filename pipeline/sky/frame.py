@@ -32,6 +32,7 @@ from pipeline.sky.headers import (
     value,
 )
 from pipeline.sky.pictures import is_idx, is_picture, read_picture
+from pipeline.sky.positions import inherit_position
 from pipeline.sky.spectrum_files import read_table, read_text
 from pipeline.sky.units import brightness_unit, convert
 
@@ -141,6 +142,8 @@ def read_frame(
                 table = read_table(chosen, row, source)
                 table["unit"] = table["unit"] or str(value(header, "BUNIT", value(hdus[0].header, "BUNIT", "")))
                 frame = _spectrum(table, header, section, source)
+            if frame.ndim == 1:
+                inherit_position(frame.header, hdus[0].header)
     return _checked(frame, unit, whole=section is None)
 
 
