@@ -58,9 +58,10 @@ def log_coefficients(header: fits.Header) -> tuple[float, float] | None:
 def header_wavelength(header: fits.Header, length: int, axis: int = 1, where: object = "spectrum") -> np.ndarray | None:
     """Wavelength [angstrom] of each of `length` pixels along FITS axis `axis`, None when the header has no scale.
 
-    Read are COEFF0/COEFF1 (log10, SDSS), DC-FLAG = 1 (log10, IRAF), CTYPE `WAVE-LOG` (natural logarithm,
-    Greisen et al. 2006, A&A 446, 747, eq. 5), other CTYPE with LOG in it (log10), linear scales of wavelength,
-    frequency or energy in CUNIT, and velocities with a rest frequency. No unit means angstrom.
+    Read are COEFF0/COEFF1 (log10, SDSS), CTYPE with the algorithm code `-LOG`, such as `WAVE-LOG` (natural
+    logarithm, Greisen et al. 2006, A&A 446, 747, eq. 5), DC-FLAG = 1 (log10, IRAF), other CTYPE with LOG in it
+    (log10), linear scales of wavelength, frequency or energy in CUNIT, and velocities with a rest frequency.
+    No unit means angstrom.
 
     Raises
     ------
@@ -76,12 +77,13 @@ def header_wavelength(header: fits.Header, length: int, axis: int = 1, where: ob
         return None
     if not kind and not unit_text.strip() and abs(number(header, f"CRVAL{axis}")) <= 1:
         return None  # the pixel scale that some programs write for an axis without a meaning
-    logarithmic = number(header, "DC-FLAG") == 1 or "LOG" in kind
-    if logarithmic and 2 < scale[0] < 7:
-        return 10.0**scale
-    if kind.startswith(("WAVE-LOG", "AWAV-LOG", "FREQ-LOG")):
+    if kind[4:8] == "-LOG":
         reference = number(header, f"CRVAL{axis}")
+        if not reference:
+            raise UserError(where, f"has a logarithmic axis with CRVAL{axis} = 0", f"correct CRVAL{axis}")
         scale = reference * np.exp((scale - reference) / reference)
+    elif (number(header, "DC-FLAG") == 1 or "LOG" in kind) and 2 < scale[0] < 7:
+        return 10.0**scale
     if kind.startswith(("VRAD", "VELO", "VOPT", "FELO")):
         return _velocity_wavelength(header, scale, kind, unit_text, where)
     wavelength = to_angstrom(
