@@ -16,6 +16,7 @@ from pipeline.sky.units import brightness_unit
 _CELESTIAL = ("RA", "DEC", "GLON", "GLAT", "ELON", "ELAT", "SLON", "SLAT", "HPLN", "HPLT")
 _WCS_FLAWS = (WcsError, ValueError, TypeError, KeyError, AssertionError, AttributeError, OSError, fits.VerifyError)
 LOG_COEFFICIENTS = (("COEFF0", "COEFF1"), ("LOGLAM0", "DLOGLAM"))
+_VELOCITIES = ("VRAD", "VELO", "VOPT", "FELO")
 _AIPS_BEAM = re.compile(r"CLEAN BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*(\S+)")
 
 
@@ -120,20 +121,69 @@ def _last_line(error: BaseException) -> str:
 
 
 def header_frequency(header: fits.Header, kept: Sequence[int], shape: Sequence[int]) -> np.ndarray | float | None:
-    """Frequency [Hz] of the data: one a channel when a kept leading axis is FREQ, else one value, else None."""
+    """Frequency [Hz] of the data: one a channel when a kept leading axis is spectral, else one value, else None.
+
+    Spectral are frequencies, and velocities with a rest frequency; without one, or in an unknown unit, there is none.
+    """
     total = len(shape)
     for axis in range(1, max(total, 4) + 1):
-        if not axis_type(header, axis).startswith("FREQ"):
+        kind = axis_type(header, axis)
+        if not kind.startswith(("FREQ", *_VELOCITIES)):
             continue
         index = total - axis
         length = shape[index] if 0 <= index < total else 1
         scale = linear_scale(header, axis, length)
         if scale is None:
             continue
-        unit = u.Unit(str(value(header, f"CUNIT{axis}", "") or "Hz").replace("HZ", "Hz"), parse_strict="silent")
-        hertz = scale * (unit.to(u.Hz) if unit.is_equivalent(u.Hz) else 1.0)
+        if kind.startswith("FREQ"):
+            unit = u.Unit(str(value(header, f"CUNIT{axis}", "") or "Hz").replace("HZ", "Hz"), parse_strict="silent")
+            hertz = scale * (unit.to(u.Hz) if unit.is_equivalent(u.Hz) else 1.0)
+        else:
+            try:
+                hertz = velocity_frequency(header, axis, scale)
+            except ValueError:
+                return None
+            if hertz is None or not np.all(np.isfinite(hertz) & (hertz > 0)):
+                return None
         return hertz if index in kept and index == min(kept) and length > 1 else float(hertz.mean())
-    return number(header, "RESTFRQ", number(header, "RESTFREQ"))
+    return rest_frequency(header)
+
+
+def rest_frequency(header: fits.Header) -> float | None:
+    """The rest frequency [Hz] of the line, None when it is not told."""
+    return number(header, "RESTFRQ", number(header, "RESTFREQ")) or None
+
+
+def velocity_frequency(header: fits.Header, axis: int, velocity: np.ndarray) -> np.ndarray | None:
+    """Frequency [Hz] at each `velocity` of FITS axis `axis`, same shape; None without a rest frequency.
+
+    Radio, optical and relativistic velocities by their definitions (Greisen et al. 2006, A&A 446, 747, table 1).
+    An axis of optical velocities that is regular in frequency, FELO or -F2W, has its CDELT at the reference pixel
+    (section 8.2 there).
+
+    Raises
+    ------
+    ValueError : CUNIT is not a unit of velocity.
+    """
+    rest, kind = rest_frequency(header), axis_type(header, axis)
+    if rest is None:
+        return None
+    unit = u.Unit(str(value(header, f"CUNIT{axis}", "")).strip().lower() or "m/s")
+    if not unit.is_equivalent(u.m / u.s):
+        raise ValueError(f"{unit} is not a unit of velocity")
+    light = 299792458.0 * (u.m / u.s).to(unit)
+    ratio = velocity / light
+    if kind.startswith("FELO") or kind[4:8] == "-F2W":
+        reference = number(header, f"CRVAL{axis}") / light
+        return rest / (1 + reference) * (1 - (ratio - reference) / (1 + reference))
+    # AIPS tells by VELREF which of the two that radio astronomers use VELO is: optical below 256, radio above.
+    reference = number(header, "VELREF", 0.0) if kind.startswith("VELO") else 0.0
+    if kind.startswith("VRAD") or reference > 256:
+        return rest * (1 - ratio)
+    if kind.startswith(("VOPT", "FELO")) or reference > 0:
+        return rest / (1 + ratio)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return rest * np.sqrt((1 - ratio) / (1 + ratio))
 
 
 def linear_scale(header: fits.Header, axis: int, length: int) -> np.ndarray | None:

@@ -7,7 +7,15 @@ import numpy as np
 from astropy.io import fits
 
 from pipeline.errors import UserError
-from pipeline.sky.headers import LOG_COEFFICIENTS, axis_type, is_celestial, linear_scale, number, value
+from pipeline.sky.headers import (
+    LOG_COEFFICIENTS,
+    axis_type,
+    is_celestial,
+    linear_scale,
+    number,
+    value,
+    velocity_frequency,
+)
 
 _FILLED = 1e-6
 
@@ -85,7 +93,11 @@ def header_wavelength(header: fits.Header, length: int, axis: int = 1, where: ob
     elif (number(header, "DC-FLAG") == 1 or "LOG" in kind) and 2 < scale[0] < 7:
         return 10.0**scale
     if kind.startswith(("VRAD", "VELO", "VOPT", "FELO")):
-        return _velocity_wavelength(header, scale, kind, unit_text, where)
+        try:
+            hertz = velocity_frequency(header, axis, scale)
+        except ValueError as error:
+            raise UserError(where, f'"{unit_text}" is not a unit of velocity', 'write "m/s" or "km/s"') from error
+        return None if hertz is None else to_angstrom(hertz, u.Hz, where)
     wavelength = to_angstrom(
         scale, wavelength_unit(unit_text or ("Hz" if kind.startswith("FREQ") else ""), where), where
     )
@@ -97,18 +109,6 @@ def header_wavelength(header: fits.Header, length: int, axis: int = 1, where: ob
 def _iraf_unit(header: fits.Header, axis: int) -> str:
     found = re.search(r"units=(\w+)", str(value(header, f"WAT{axis}_001", "")), re.IGNORECASE)
     return found.group(1) if found else ""
-
-
-def _velocity_wavelength(header, scale: np.ndarray, kind: str, unit_text: str, where: object) -> np.ndarray | None:
-    rest = number(header, "RESTFRQ", number(header, "RESTFREQ"))
-    if not rest:
-        return None
-    rule = u.doppler_radio if kind.startswith("VRAD") else u.doppler_optical
-    try:
-        speed = u.Unit(unit_text.strip().lower() or "m/s")
-        return (scale * speed).to(u.Hz, rule(rest * u.Hz)).to_value(u.AA, u.spectral())
-    except (ValueError, u.UnitConversionError) as error:
-        raise UserError(where, f'"{unit_text}" is not a unit of velocity', 'write "m/s" or "km/s"') from error
 
 
 def order(

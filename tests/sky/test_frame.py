@@ -214,6 +214,48 @@ def test_kelvin_uses_the_frequency_of_each_channel(tmp_path):
     np.testing.assert_allclose(kelvin / kelvin[0], (frequency[0] / frequency) ** 2, rtol=1e-6)
 
 
+def velocity_cube(path, ctype, cards, step=-1e4):
+    header = sky_header(3)
+    header["CTYPE3"], header["CRVAL3"], header["CDELT3"] = ctype, 9e3, step
+    header["CUNIT3"], header["CRPIX3"] = "km/s", 2.0
+    header.update(cards)
+    return store(path, np.ones(SHAPES[3], "f4"), header)
+
+
+@pytest.mark.parametrize("ctype", ["VRAD", "VOPT", "VELO", "VOPT-F2W"])
+def test_kelvin_on_a_velocity_axis_follows_wcslib(tmp_path, ctype):
+    path = velocity_cube(tmp_path / "a.fits", ctype, {"RESTFRQ": 1.42e9})
+    spectral = WCS(fits.getheader(path)).sub([3])
+    spectral.wcs.sptr("FREQ-???")
+    frequency = spectral.wcs_pix2world(np.arange(5)[:, None], 0)[:, 0]
+    area = np.pi * np.radians(2e-3) * np.radians(1e-3) / (4 * np.log(2))
+    expected = 1e-26 * 299792458.0**2 / (2 * 1.380649e-23 * frequency**2 * area)
+    np.testing.assert_allclose(read_frame(path, unit="K").data[:, 3, 2], expected, rtol=1e-6)
+    part = read_frame(path, unit="K", section=(slice(2, 4), slice(0, 7), slice(0, 6)))
+    np.testing.assert_allclose(part.data[:, 3, 2], expected[2:4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ctype", "velref", "same"),
+    [("VELO-LSR", 257, "VRAD"), ("VELO-LSR", 1, "VOPT"), ("VELO-LSR", 0, "VELO"), ("FELO-HEL", 1, "VOPT-F2W")],
+)
+def test_velocities_in_the_manner_of_aips(tmp_path, ctype, velref, same):
+    old = velocity_cube(tmp_path / "a.fits", ctype, {"RESTFREQ": 1.42e9, "VELREF": velref})
+    new = velocity_cube(tmp_path / "b.fits", same, {"RESTFRQ": 1.42e9})
+    np.testing.assert_array_equal(read_frame(old, unit="K").data, read_frame(new, unit="K").data)
+
+
+@pytest.mark.parametrize(
+    "cards", [{}, {"RESTFRQ": 1.42e9, "CUNIT3": "kg"}, {"RESTFRQ": 1.42e9, "CUNIT3": "parsnip"}], ids=str
+)
+@pytest.mark.filterwarnings("ignore::pipeline.sky.frame.NoWCSWarning")
+def test_kelvin_is_refused_where_velocities_give_no_frequency(tmp_path, cards):
+    path = velocity_cube(tmp_path / "a.fits", "VRAD", cards)
+    with pytest.raises(UserError, match="without a frequency"):
+        read_frame(path, unit="K")
+    assert read_frame(path, unit="mJy/beam").data.max() == 1000
+
+
 def test_infinite_pixels_become_nan(tmp_path):
     data = pixels(2)
     data[0, 0] = np.inf
