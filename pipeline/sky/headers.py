@@ -98,7 +98,10 @@ def header_wcs(header: fits.Header, kept: Sequence[int], total: int) -> tuple[WC
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wcs = WCS(header).sub(axes)
+            wcs = WCS(header)
+            # Not the default of 0 that WCS takes for all, so that the whole and a section agree.
+            wcs.wcs.crpix = [reference_pixel(header, axis) for axis in range(1, wcs.naxis + 1)]
+            wcs = wcs.sub(axes)
             wcs.wcs.set()
             invertible = np.all(np.isfinite(wcs.wcs.crval)) and _is_invertible(wcs.pixel_scale_matrix)
     except _WCS_FLAWS as error:
@@ -187,15 +190,20 @@ def velocity_frequency(header: fits.Header, axis: int, velocity: np.ndarray) -> 
 
 
 def linear_scale(header: fits.Header, axis: int, length: int) -> np.ndarray | None:
-    """CRVAL + CDELT (pixel - CRPIX) along FITS axis `axis`, `(length,)`; None without CRVAL and a step.
-
-    A missing CRPIX means 1, which is what the programs that leave it out intend (the standard says 0).
-    """
+    """CRVAL + CDELT (pixel - CRPIX) along FITS axis `axis`, `(length,)`; None without CRVAL and a step."""
     start = number(header, f"CRVAL{axis}")
     step = number(header, f"CD{axis}_{axis}", number(header, f"CDELT{axis}"))
     if start is None or not step:
         return None
-    return start + step * (np.arange(1, length + 1) - number(header, f"CRPIX{axis}", 1.0))
+    return start + step * (np.arange(1, length + 1) - reference_pixel(header, axis))
+
+
+def reference_pixel(header: fits.Header, axis: int) -> float:
+    """CRPIX of FITS axis `axis`; where it is missing 0 on the sky, as the standard says, and 1 on other axes.
+
+    The programs that leave it out of spectra intend 1.
+    """
+    return number(header, f"CRPIX{axis}", 0.0 if is_celestial(header, axis) else 1.0)
 
 
 def shift_reference(header: fits.Header, starts: Sequence[int]) -> None:
@@ -205,8 +213,8 @@ def shift_reference(header: fits.Header, starts: Sequence[int]) -> None:
         axis = total - index
         if not start:
             continue
-        if number(header, f"CRVAL{axis}") is not None:
-            header[f"CRPIX{axis}"] = number(header, f"CRPIX{axis}", 1.0) - start
+        if any(value(header, f"{key}{axis}") is not None for key in ("CTYPE", "CRVAL", "CRPIX")):
+            header[f"CRPIX{axis}"] = reference_pixel(header, axis) - start
         for first, step in LOG_COEFFICIENTS if axis == 1 else ():
             if None not in (number(header, first), number(header, step)):
                 header[first] = number(header, first) + start * number(header, step)
@@ -215,7 +223,7 @@ def shift_reference(header: fits.Header, starts: Sequence[int]) -> None:
 def reverse_axis(header: fits.Header, axis: int, length: int) -> None:
     """Make `header` describe, in place, data whose FITS axis `axis` of `length` pixels was turned round."""
     if number(header, f"CRVAL{axis}") is not None:
-        header[f"CRPIX{axis}"] = length + 1 - number(header, f"CRPIX{axis}", 1.0)
+        header[f"CRPIX{axis}"] = length + 1 - reference_pixel(header, axis)
     for key in (f"CDELT{axis}", f"CD{axis}_{axis}"):
         if number(header, key) is not None:
             header[key] = -number(header, key)

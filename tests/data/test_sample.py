@@ -55,6 +55,17 @@ def test_padding_is_nan_and_large_files_are_read_by_section(tmp_path, monkeypatc
     assert (part.ra, part.dec) == (whole.ra, whole.dec)
 
 
+def test_a_large_file_without_crpix_stays_in_place(tmp_path, monkeypatch):
+    path = stamp(tmp_path / "a.fits", np.random.default_rng(0).normal(size=(21, 40)))
+    with fits.open(path, mode="update") as hdus:
+        del hdus[0].header["CRPIX*"]
+    settings = InputSettings(kind="image", shape=(8, 8))
+    whole = read_sample(path, None, settings)
+    monkeypatch.setattr("pipeline.data.sample._LARGE", 0)
+    part = read_sample(path, None, settings)
+    np.testing.assert_allclose((part.ra, part.dec), (whole.ra, whole.dec), rtol=1e-12)
+
+
 def test_a_row_of_a_stack_equals_the_file_of_that_object(tmp_path):
     data = np.random.default_rng(0).normal(size=(3, 8, 8))
     stamp(tmp_path / "stack.fits", data)

@@ -214,6 +214,27 @@ def test_kelvin_uses_the_frequency_of_each_channel(tmp_path):
     np.testing.assert_allclose(kelvin / kelvin[0], (frequency[0] / frequency) ** 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("missing", ["CRPIX", "CRVAL", "CUNIT"])
+def test_a_section_stays_in_place_whatever_card_is_missing(tmp_path, ndim, missing):
+    header = sky_header(ndim)
+    for axis in range(1, ndim + 1):
+        del header[f"{missing}{axis}"]
+    if missing == "CRVAL":
+        header["CRVAL3"] = 1.4e9  # zero is no frequency
+    path = store(tmp_path / "a.fits", pixels(ndim), header)
+    whole, part = read_frame(path), read_frame(path, section=(slice(2, 5),) * ndim)
+    np.testing.assert_allclose(
+        part.wcs.wcs_pix2world([[0.0] * ndim], 0), whole.wcs.wcs_pix2world([[2.0] * ndim], 0), rtol=1e-12
+    )
+    # On the sky the default is that of the standard, which every other program takes.
+    np.testing.assert_allclose(
+        whole.wcs.celestial.wcs_pix2world([[3.0, 3.0]], 0), WCS(header).celestial.wcs_pix2world([[3.0, 3.0]], 0)
+    )
+    write_frame(tmp_path / "b.fits", part)
+    assert read_frame(tmp_path / "b.fits").wcs.wcs.compare(part.wcs.wcs)
+
+
 def velocity_cube(path, ctype, cards, step=-1e4):
     header = sky_header(3)
     header["CTYPE3"], header["CRVAL3"], header["CDELT3"] = ctype, 9e3, step
