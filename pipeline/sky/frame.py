@@ -102,7 +102,7 @@ def read_frame(
     ----------
     source : a path, which may go through a zip archive: `spectra.zip/folder/star.txt`.
     kind : "spectrum", "image" or "cube"; None takes what the dimensions say.
-    row : which object of a stack along the first axis, or of a table with one spectrum a row.
+    row : which object of a stack along the first axis longer than 1, or of a table with one spectrum a row.
     hdu : number or name of the HDU; None takes the first with data.
     section : one slice (step 1) for each kept axis; only those pixels are read from an unpacked file.
     unit : convert the brightness to this unit.
@@ -199,13 +199,14 @@ def _read_image(hdu, kind: str | None, row: int | None, section, source: object)
     kind, removed = plan_axes(header, shape, kind, row, source)
     kept = kept_axes(len(shape), removed)
     slices = [slice(0, size) for size in shape]
+    stack = next((axis for axis in removed if shape[axis] > 1), None)
+    if row and stack is None:
+        raise UserError(source, f"holds one {kind}, so row {row} does not exist", "leave the row out")
     for axis in removed:
-        chosen = (row or 0) if axis == 0 else 0
+        chosen = (row or 0) if axis == stack else 0
         if not 0 <= chosen < shape[axis]:
             raise UserError(source, f"holds {shape[axis]} object(s), so row {row} does not exist", "correct the row")
         slices[axis] = slice(chosen, chosen + 1)
-    if row and 0 not in removed:
-        raise UserError(source, f"holds one {kind}, so row {row} does not exist", "leave the row out")
     for axis, part in zip(kept, section or (), strict=bool(section)):
         slices[axis] = slice(*_span(part, shape[axis], source))
     whole = all((part.start, part.stop) == (0, size) for part, size in zip(slices, shape, strict=True))

@@ -163,6 +163,23 @@ def test_row_of_a_stack_is_that_object(tmp_path, kind, ndim):
         read_frame(path, kind=kind)
 
 
+@pytest.mark.parametrize(("kind", "ndim"), [("spectrum", 1), ("image", 2), ("cube", 3)])
+@pytest.mark.parametrize("lead", [(1,), (1, 1), (1, 1, 1)])
+@pytest.mark.filterwarnings("ignore::pipeline.sky.frame.NoWCSWarning")
+def test_a_row_is_counted_along_the_first_axis_that_is_not_degenerate(tmp_path, kind, ndim, lead):
+    stack = np.stack([pixels(ndim) + k for k in range(4)])
+    header = fits.Header({"CRVAL1": 4000.0, "CDELT1": 2.0})
+    path = store(tmp_path / "stack.fits", stack.reshape(lead + stack.shape), header)
+    for row in range(4):
+        frame = read_frame(path, kind=kind, row=row)
+        np.testing.assert_array_equal(frame.data, stack[row])
+    write_frame(tmp_path / "one.fits", frame)
+    assert fits.getdata(tmp_path / "one.fits").shape == (1,) * (len(lead) + 1) + frame.data.shape
+    np.testing.assert_array_equal(read_frame(tmp_path / "one.fits", kind=kind).data, stack[3])
+    with pytest.raises(UserError, match="row 4 does not exist"):
+        read_frame(path, kind=kind, row=4)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 9, 11), (1, 9, 11), (9, 11)])
 def test_row_zero_of_a_single_object_is_itself(tmp_path, shape):
     data = pixels(2)
