@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 from pipeline.sky.archive import first_bytes, open_source, read_source
 from pipeline.sky.frame import Frame, frame_info, read_frame
 from pipeline.sky.pictures import is_picture, read_idx, read_picture
+from pipeline.sky.positions import centre, header_position
 from pipeline.sky.spectra import resample
 
 _LARGE = 1 << 25  # bytes above which only the part that is kept is read
@@ -30,7 +31,7 @@ class Sample:
     data : ``(channel, *axes)``, uint8 for pictures, else float32 with NaN where invalid.
     unit : unit of `data` as text, "" when dimensionless or unknown.
     header : FITS header text of the WCS of the axes, "" where there is none.
-    ra, dec : centre [deg], NaN where unknown.
+    ra, dec : centre, or the position in a spectrum's header, ICRS [deg], NaN where unknown.
     """
 
     data: np.ndarray
@@ -55,7 +56,8 @@ def read_sample(
     ----------
     source : a file, or a member of a zip archive as ``archive.zip/member``.
     row : which object of a file that holds several, or None.
-    position : right ascension and declination [deg] where known; without it they come from the WCS.
+    position : right ascension and declination [deg] where known; without it they come from the WCS, or, for spectra,
+        from the cards of the header.
 
     Raises
     ------
@@ -83,7 +85,10 @@ def read_sample(
 def _spectrum(source: str | os.PathLike, row: int | None, settings: InputSettings) -> Sample:
     frame = read_frame(source, kind="spectrum", row=row, unit=settings.unit)
     flux = resample(frame.wavelength, frame.data, grid_points(settings.grid), where=source)
-    return Sample(flux[None].astype(np.float32, copy=False), _unit(frame))
+    sample = Sample(flux[None].astype(np.float32, copy=False), _unit(frame))
+    if row is None:  # a file of many spectra has the position of the field, not of the object
+        sample.ra, sample.dec = header_position(frame.header)
+    return sample
 
 
 def _frame(source: str | os.PathLike, row: int | None, settings: InputSettings) -> Sample:
@@ -105,7 +110,7 @@ def _frame(source: str | os.PathLike, row: int | None, settings: InputSettings) 
     if frame.wcs is not None and any(frame.wcs.world_axis_physical_types):
         wcs = shifted_wcs(frame.wcs, offsets, bins)
         sample.header = wcs.to_header(relax=True).tostring()
-        sample.ra, sample.dec = _centre(wcs, data.shape)
+        sample.ra, sample.dec = centre(wcs, data.shape)
     return sample
 
 
@@ -133,17 +138,6 @@ def _kept_section(source: str | os.PathLike, row: int | None, settings: InputSet
         slice(max(begin, 0), min(max(begin, 0) + want, have))
         for begin, want, have in zip(begins, settings.shape, shape, strict=True)
     )
-
-
-def _centre(wcs: WCS, shape: tuple[int, ...]) -> tuple[float, float]:
-    if not wcs.has_celestial:
-        return np.nan, np.nan
-    middle = [(size - 1) / 2 for size in shape[::-1]]
-    values = wcs.wcs_pix2world([middle], 0)[0]
-    ra, dec = values[wcs.wcs.lng], values[wcs.wcs.lat]
-    if wcs.wcs.lngtyp != "RA" or not (np.isfinite(ra) and np.isfinite(dec)):
-        return np.nan, np.nan
-    return float(ra % 360.0), float(dec)
 
 
 def _is_picture(source: str | os.PathLike) -> bool:

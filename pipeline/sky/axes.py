@@ -57,7 +57,8 @@ def plan_axes(
         return kind, removed
     stacked = len(shape) - len(removed) == ndim + 1
     if stacked and row is not None:
-        return kind, (0, *removed) if 0 not in removed else removed
+        # All degenerate axes are gone, so that the first that is left is the one of the stack.
+        return kind, tuple(sorted((kept_axes(len(shape), removed)[0], *removed)))
     if stacked and (kind != "spectrum" or not is_celestial(header, 1)):
         raise UserError(
             source,

@@ -35,7 +35,8 @@ def open_fits(content: Path | bytes, where: object) -> Iterator[fits.HDUList]:
         warnings.simplefilter("ignore", AstropyWarning)
         try:
             stream = content if isinstance(content, Path) else io.BytesIO(content)
-            with fits.open(stream, mode="readonly") as hdus:
+            # astropy's own unsigned integers have no place for BLANK and would pass it on as a value.
+            with fits.open(stream, mode="readonly", uint=False) as hdus:
                 yield hdus
         except UserError:
             raise
@@ -106,4 +107,15 @@ def as_float(data: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         result = np.array(data, dtype=np.float32, order="C")
     result[~np.isfinite(result)] = np.nan
+    return result
+
+
+def as_weight(ivar: np.ndarray) -> np.ndarray:
+    """Inverse variances as native float64 in a new array of the same shape; what is not finite becomes 0.
+
+    Fluxes in erg/s/cm2/angstrom have inverse variances beyond the range of float32. An infinite one comes of an
+    error of zero, which writers use for an error that they do not know.
+    """
+    result = np.array(ivar, dtype=np.float64, order="C")
+    result[~np.isfinite(result)] = 0.0
     return result

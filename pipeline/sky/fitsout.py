@@ -46,7 +46,7 @@ def _table_hdu(frame) -> fits.BinTableHDU:
         fits.Column("flux", "E", unit=unit, array=frame.data),
     ]
     if frame.ivar is not None:
-        columns.append(fits.Column("ivar", "E", array=frame.ivar))
+        columns.append(fits.Column("ivar", "D", array=frame.ivar))
     header = _described(frame)
     header.remove("BUNIT", ignore_missing=True)
     return fits.BinTableHDU.from_columns(columns, header)

@@ -17,7 +17,7 @@ from pipeline.files import atomic
 from pipeline.sky import spectra
 from pipeline.sky.archive import check_file, first_bytes, open_source, split_source
 from pipeline.sky.axes import KINDS, is_lamost, kept_axes, plan_axes
-from pipeline.sky.fitsfile import as_float, choose_hdu, open_fits
+from pipeline.sky.fitsfile import as_float, as_weight, choose_hdu, open_fits
 from pipeline.sky.fitsout import frame_hdus
 from pipeline.sky.headers import (
     Beam,
@@ -32,6 +32,7 @@ from pipeline.sky.headers import (
     value,
 )
 from pipeline.sky.pictures import is_idx, is_picture, read_picture
+from pipeline.sky.positions import inherit_position
 from pipeline.sky.spectrum_files import read_table, read_text
 from pipeline.sky.units import brightness_unit, convert
 
@@ -66,7 +67,7 @@ class Frame:
         its spectral axis turned round with a spectrum of falling wavelengths.
     removed : the numpy axes of length 1 that `write_frame` puts back.
     wavelength : angstrom, strictly increasing `(pixel,)`, for spectra.
-    ivar : inverse variance `(pixel,)` in `unit`**-2, for spectra that have it.
+    ivar : inverse variance float64 `(pixel,)` in `unit`**-2, 0 where unknown, for spectra that have it.
     """
 
     data: np.ndarray
@@ -101,7 +102,7 @@ def read_frame(
     ----------
     source : a path, which may go through a zip archive: `spectra.zip/folder/star.txt`.
     kind : "spectrum", "image" or "cube"; None takes what the dimensions say.
-    row : which object of a stack along the first axis, or of a table with one spectrum a row.
+    row : which object of a stack along the first axis longer than 1, or of a table with one spectrum a row.
     hdu : number or name of the HDU; None takes the first with data.
     section : one slice (step 1) for each kept axis; only those pixels are read from an unpacked file.
     unit : convert the brightness to this unit.
@@ -141,6 +142,8 @@ def read_frame(
                 table = read_table(chosen, row, source)
                 table["unit"] = table["unit"] or str(value(header, "BUNIT", value(hdus[0].header, "BUNIT", "")))
                 frame = _spectrum(table, header, section, source)
+            if frame.ndim == 1:
+                inherit_position(frame.header, hdus[0].header)
     return _checked(frame, unit, whole=section is None)
 
 
@@ -196,13 +199,14 @@ def _read_image(hdu, kind: str | None, row: int | None, section, source: object)
     kind, removed = plan_axes(header, shape, kind, row, source)
     kept = kept_axes(len(shape), removed)
     slices = [slice(0, size) for size in shape]
+    stack = next((axis for axis in removed if shape[axis] > 1), None)
+    if row and stack is None:
+        raise UserError(source, f"holds one {kind}, so row {row} does not exist", "leave the row out")
     for axis in removed:
-        chosen = (row or 0) if axis == 0 else 0
+        chosen = (row or 0) if axis == stack else 0
         if not 0 <= chosen < shape[axis]:
             raise UserError(source, f"holds {shape[axis]} object(s), so row {row} does not exist", "correct the row")
         slices[axis] = slice(chosen, chosen + 1)
-    if row and 0 not in removed:
-        raise UserError(source, f"holds one {kind}, so row {row} does not exist", "leave the row out")
     for axis, part in zip(kept, section or (), strict=bool(section)):
         slices[axis] = slice(*_span(part, shape[axis], source))
     whole = all((part.start, part.stop) == (0, size) for part, size in zip(slices, shape, strict=True))
@@ -211,7 +215,7 @@ def _read_image(hdu, kind: str | None, row: int | None, section, source: object)
     ivar = None
     if kind == "spectrum" and is_lamost(header) and removed == (0,) and not row and shape[0] > 1:
         weights = hdu.section[(slice(1, 2), slices[1])]
-        ivar = as_float(np.asarray(weights).ravel())
+        ivar = as_weight(np.asarray(weights).ravel())
     shift_reference(header, [part.start for part in slices])
     frame = Frame(
         data, header_unit(header, source), None, header_beam(header), header, removed, None, ivar, False, str(source)
@@ -245,7 +249,7 @@ def _spectrum(parts: dict, header: fits.Header, section, source: object) -> Fram
         if wavelength[0] <= 0:
             raise UserError(source, "has wavelengths that are not positive", "correct its wavelengths")
     cut = [None if array is None else _cut(array, section) for array in (wavelength, flux, ivar)]
-    weights = None if ivar is None else as_float(cut[2])
+    weights = None if ivar is None else as_weight(cut[2])
     frame = Frame(as_float(cut[1]), unit, None, header_beam(header), header, (), cut[0], weights, False, str(source))
     _blank_unweighted(frame)
     return frame
@@ -285,7 +289,7 @@ def _checked(frame: Frame, unit, whole: bool) -> Frame:
     data = convert(frame.data, frame.unit, target, frame.beam, frequency, frame.path)
     if frame.ivar is not None:
         factor = convert(np.ones(len(data)), frame.unit, target, frame.beam, frequency, frame.path)
-        frame.ivar = (frame.ivar / factor**2).astype(np.float32)
+        frame.ivar = frame.ivar / factor**2
     frame.data, frame.unit = data, target
     return frame
 

@@ -16,6 +16,7 @@ from pipeline.sky.units import brightness_unit
 _CELESTIAL = ("RA", "DEC", "GLON", "GLAT", "ELON", "ELAT", "SLON", "SLAT", "HPLN", "HPLT")
 _WCS_FLAWS = (WcsError, ValueError, TypeError, KeyError, AssertionError, AttributeError, OSError, fits.VerifyError)
 LOG_COEFFICIENTS = (("COEFF0", "COEFF1"), ("LOGLAM0", "DLOGLAM"))
+_VELOCITIES = ("VRAD", "VELO", "VOPT", "FELO")
 _AIPS_BEAM = re.compile(r"CLEAN BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*(\S+)")
 
 
@@ -97,7 +98,10 @@ def header_wcs(header: fits.Header, kept: Sequence[int], total: int) -> tuple[WC
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wcs = WCS(header).sub(axes)
+            wcs = WCS(header)
+            # Not the default of 0 that WCS takes for all, so that the whole and a section agree.
+            wcs.wcs.crpix = [reference_pixel(header, axis) for axis in range(1, wcs.naxis + 1)]
+            wcs = wcs.sub(axes)
             wcs.wcs.set()
             invertible = np.all(np.isfinite(wcs.wcs.crval)) and _is_invertible(wcs.pixel_scale_matrix)
     except _WCS_FLAWS as error:
@@ -120,32 +124,86 @@ def _last_line(error: BaseException) -> str:
 
 
 def header_frequency(header: fits.Header, kept: Sequence[int], shape: Sequence[int]) -> np.ndarray | float | None:
-    """Frequency [Hz] of the data: one a channel when a kept leading axis is FREQ, else one value, else None."""
+    """Frequency [Hz] of the data: one a channel when a kept leading axis is spectral, else one value, else None.
+
+    Spectral are frequencies, and velocities with a rest frequency; without one, or in an unknown unit, there is none.
+    """
     total = len(shape)
     for axis in range(1, max(total, 4) + 1):
-        if not axis_type(header, axis).startswith("FREQ"):
+        kind = axis_type(header, axis)
+        if not kind.startswith(("FREQ", *_VELOCITIES)):
             continue
         index = total - axis
         length = shape[index] if 0 <= index < total else 1
         scale = linear_scale(header, axis, length)
         if scale is None:
             continue
-        unit = u.Unit(str(value(header, f"CUNIT{axis}", "") or "Hz").replace("HZ", "Hz"), parse_strict="silent")
-        hertz = scale * (unit.to(u.Hz) if unit.is_equivalent(u.Hz) else 1.0)
+        if kind.startswith("FREQ"):
+            unit = u.Unit(str(value(header, f"CUNIT{axis}", "") or "Hz").replace("HZ", "Hz"), parse_strict="silent")
+            hertz = scale * (unit.to(u.Hz) if unit.is_equivalent(u.Hz) else 1.0)
+        else:
+            try:
+                hertz = velocity_frequency(header, axis, scale)
+            except ValueError:
+                return None
+            if hertz is None or not np.all(np.isfinite(hertz) & (hertz > 0)):
+                return None
         return hertz if index in kept and index == min(kept) and length > 1 else float(hertz.mean())
-    return number(header, "RESTFRQ", number(header, "RESTFREQ"))
+    return rest_frequency(header)
+
+
+def rest_frequency(header: fits.Header) -> float | None:
+    """The rest frequency [Hz] of the line, None when it is not told."""
+    return number(header, "RESTFRQ", number(header, "RESTFREQ")) or None
+
+
+def velocity_frequency(header: fits.Header, axis: int, velocity: np.ndarray) -> np.ndarray | None:
+    """Frequency [Hz] at each `velocity` of FITS axis `axis`, same shape; None without a rest frequency.
+
+    Radio, optical and relativistic velocities by their definitions (Greisen et al. 2006, A&A 446, 747, table 1).
+    An axis of optical velocities that is regular in frequency, FELO or -F2W, has its CDELT at the reference pixel
+    (section 8.2 there).
+
+    Raises
+    ------
+    ValueError : CUNIT is not a unit of velocity.
+    """
+    rest, kind = rest_frequency(header), axis_type(header, axis)
+    if rest is None:
+        return None
+    unit = u.Unit(str(value(header, f"CUNIT{axis}", "")).strip().lower() or "m/s")
+    if not unit.is_equivalent(u.m / u.s):
+        raise ValueError(f"{unit} is not a unit of velocity")
+    light = 299792458.0 * (u.m / u.s).to(unit)
+    ratio = velocity / light
+    if kind.startswith("FELO") or kind[4:8] == "-F2W":
+        reference = number(header, f"CRVAL{axis}") / light
+        return rest / (1 + reference) * (1 - (ratio - reference) / (1 + reference))
+    # AIPS tells by VELREF which of the two that radio astronomers use VELO is: optical below 256, radio above.
+    reference = number(header, "VELREF", 0.0) if kind.startswith("VELO") else 0.0
+    if kind.startswith("VRAD") or reference > 256:
+        return rest * (1 - ratio)
+    if kind.startswith(("VOPT", "FELO")) or reference > 0:
+        return rest / (1 + ratio)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return rest * np.sqrt((1 - ratio) / (1 + ratio))
 
 
 def linear_scale(header: fits.Header, axis: int, length: int) -> np.ndarray | None:
-    """CRVAL + CDELT (pixel - CRPIX) along FITS axis `axis`, `(length,)`; None without CRVAL and a step.
-
-    A missing CRPIX means 1, which is what the programs that leave it out intend (the standard says 0).
-    """
+    """CRVAL + CDELT (pixel - CRPIX) along FITS axis `axis`, `(length,)`; None without CRVAL and a step."""
     start = number(header, f"CRVAL{axis}")
     step = number(header, f"CD{axis}_{axis}", number(header, f"CDELT{axis}"))
     if start is None or not step:
         return None
-    return start + step * (np.arange(1, length + 1) - number(header, f"CRPIX{axis}", 1.0))
+    return start + step * (np.arange(1, length + 1) - reference_pixel(header, axis))
+
+
+def reference_pixel(header: fits.Header, axis: int) -> float:
+    """CRPIX of FITS axis `axis`; where it is missing 0 on the sky, as the standard says, and 1 on other axes.
+
+    The programs that leave it out of spectra intend 1.
+    """
+    return number(header, f"CRPIX{axis}", 0.0 if is_celestial(header, axis) else 1.0)
 
 
 def shift_reference(header: fits.Header, starts: Sequence[int]) -> None:
@@ -155,8 +213,8 @@ def shift_reference(header: fits.Header, starts: Sequence[int]) -> None:
         axis = total - index
         if not start:
             continue
-        if number(header, f"CRVAL{axis}") is not None:
-            header[f"CRPIX{axis}"] = number(header, f"CRPIX{axis}", 1.0) - start
+        if any(value(header, f"{key}{axis}") is not None for key in ("CTYPE", "CRVAL", "CRPIX")):
+            header[f"CRPIX{axis}"] = reference_pixel(header, axis) - start
         for first, step in LOG_COEFFICIENTS if axis == 1 else ():
             if None not in (number(header, first), number(header, step)):
                 header[first] = number(header, first) + start * number(header, step)
@@ -165,7 +223,7 @@ def shift_reference(header: fits.Header, starts: Sequence[int]) -> None:
 def reverse_axis(header: fits.Header, axis: int, length: int) -> None:
     """Make `header` describe, in place, data whose FITS axis `axis` of `length` pixels was turned round."""
     if number(header, f"CRVAL{axis}") is not None:
-        header[f"CRPIX{axis}"] = length + 1 - number(header, f"CRPIX{axis}", 1.0)
+        header[f"CRPIX{axis}"] = length + 1 - reference_pixel(header, axis)
     for key in (f"CDELT{axis}", f"CD{axis}_{axis}"):
         if number(header, key) is not None:
             header[key] = -number(header, key)

@@ -7,7 +7,15 @@ import numpy as np
 from astropy.io import fits
 
 from pipeline.errors import UserError
-from pipeline.sky.headers import LOG_COEFFICIENTS, axis_type, is_celestial, linear_scale, number, value
+from pipeline.sky.headers import (
+    LOG_COEFFICIENTS,
+    axis_type,
+    is_celestial,
+    linear_scale,
+    number,
+    value,
+    velocity_frequency,
+)
 
 _FILLED = 1e-6
 
@@ -58,9 +66,10 @@ def log_coefficients(header: fits.Header) -> tuple[float, float] | None:
 def header_wavelength(header: fits.Header, length: int, axis: int = 1, where: object = "spectrum") -> np.ndarray | None:
     """Wavelength [angstrom] of each of `length` pixels along FITS axis `axis`, None when the header has no scale.
 
-    Read are COEFF0/COEFF1 (log10, SDSS), DC-FLAG = 1 (log10, IRAF), CTYPE `WAVE-LOG` (natural logarithm,
-    Greisen et al. 2006, A&A 446, 747, eq. 5), other CTYPE with LOG in it (log10), linear scales of wavelength,
-    frequency or energy in CUNIT, and velocities with a rest frequency. No unit means angstrom.
+    Read are COEFF0/COEFF1 (log10, SDSS), CTYPE with the algorithm code `-LOG`, such as `WAVE-LOG` (natural
+    logarithm, Greisen et al. 2006, A&A 446, 747, eq. 5), DC-FLAG = 1 (log10, IRAF), other CTYPE with LOG in it
+    (log10), linear scales of wavelength, frequency or energy in CUNIT, and velocities with a rest frequency.
+    No unit means angstrom.
 
     Raises
     ------
@@ -76,14 +85,19 @@ def header_wavelength(header: fits.Header, length: int, axis: int = 1, where: ob
         return None
     if not kind and not unit_text.strip() and abs(number(header, f"CRVAL{axis}")) <= 1:
         return None  # the pixel scale that some programs write for an axis without a meaning
-    logarithmic = number(header, "DC-FLAG") == 1 or "LOG" in kind
-    if logarithmic and 2 < scale[0] < 7:
-        return 10.0**scale
-    if kind.startswith(("WAVE-LOG", "AWAV-LOG", "FREQ-LOG")):
+    if kind[4:8] == "-LOG":
         reference = number(header, f"CRVAL{axis}")
+        if not reference:
+            raise UserError(where, f"has a logarithmic axis with CRVAL{axis} = 0", f"correct CRVAL{axis}")
         scale = reference * np.exp((scale - reference) / reference)
+    elif (number(header, "DC-FLAG") == 1 or "LOG" in kind) and 2 < scale[0] < 7:
+        return 10.0**scale
     if kind.startswith(("VRAD", "VELO", "VOPT", "FELO")):
-        return _velocity_wavelength(header, scale, kind, unit_text, where)
+        try:
+            hertz = velocity_frequency(header, axis, scale)
+        except ValueError as error:
+            raise UserError(where, f'"{unit_text}" is not a unit of velocity', 'write "m/s" or "km/s"') from error
+        return None if hertz is None else to_angstrom(hertz, u.Hz, where)
     wavelength = to_angstrom(
         scale, wavelength_unit(unit_text or ("Hz" if kind.startswith("FREQ") else ""), where), where
     )
@@ -95,18 +109,6 @@ def header_wavelength(header: fits.Header, length: int, axis: int = 1, where: ob
 def _iraf_unit(header: fits.Header, axis: int) -> str:
     found = re.search(r"units=(\w+)", str(value(header, f"WAT{axis}_001", "")), re.IGNORECASE)
     return found.group(1) if found else ""
-
-
-def _velocity_wavelength(header, scale: np.ndarray, kind: str, unit_text: str, where: object) -> np.ndarray | None:
-    rest = number(header, "RESTFRQ", number(header, "RESTFREQ"))
-    if not rest:
-        return None
-    rule = u.doppler_radio if kind.startswith("VRAD") else u.doppler_optical
-    try:
-        speed = u.Unit(unit_text.strip().lower() or "m/s")
-        return (scale * speed).to(u.Hz, rule(rest * u.Hz)).to_value(u.AA, u.spectral())
-    except (ValueError, u.UnitConversionError) as error:
-        raise UserError(where, f'"{unit_text}" is not a unit of velocity', 'write "m/s" or "km/s"') from error
 
 
 def order(

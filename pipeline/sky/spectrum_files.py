@@ -16,12 +16,28 @@ _IVARS = ("ivar", "inverse_variance", "invvar")
 _ERRORS = ("error", "err", "sigma", "flux_error", "flux_err", "eflux", "uncertainty", "err_reduced")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?|[-+]?(nan|inf)", re.IGNORECASE)
 _SPLIT = re.compile(r"[\s,;|]+")
+_BRACKET = r"\[[^\]]*\]|\((?:[^()]|\([^()]*\))*\)"
+_NAME = re.compile(rf"(?:{_BRACKET}|[^\s,;|\[(])(?:\s*(?:{_BRACKET})|[^\s,;|])*")
+_SUFFIX = re.compile(r"(?:^|_)(nm|um|microns?|nanomet(?:er|re)s?|angstroms?|ang|aa|[kmg]?hz|k?ev)$")
+_REMARKS = {"", "air", "vac", "vacuum"}  # in the brackets after a name, where a unit would be
 
 
 def column(names: list[str], wanted: tuple[str, ...]) -> str | None:
-    """The first of `names` that is one of `wanted`, whatever its case."""
-    lower = {re.sub(r"[\s\[(].*$", "", name.strip().lower()): name for name in reversed(names)}
+    """The first of `names` that is one of `wanted`, whatever its case and the unit written after it."""
+    lower = {_split_unit(name)[0]: name for name in reversed(names)}
     return next((lower[name] for name in wanted if name in lower), None)
+
+
+def _split_unit(name: str) -> tuple[str, str]:
+    """The bare name of a column in small letters, and its unit: `Wave [nm]`, `wave(nm)` and `wave_nm` have one."""
+    whole = name.strip()
+    bare = re.sub(r"[\s\[(].*$", "", whole, flags=re.DOTALL).lower()
+    bracket = re.search(r"[\[(](.*?)[\])]*$", whole, re.DOTALL)
+    if bracket:
+        unit = re.sub(r"(?i)^\s*(?:log(?:10)?|dex)\s*\(?", "", bracket.group(1)).strip()
+        return bare, "" if unit.lower() in _REMARKS else unit
+    suffix = _SUFFIX.search(bare)
+    return (bare[: suffix.start()] or bare, suffix.group(1)) if suffix else (bare, "")
 
 
 def is_spectrum_table(columns: fits.ColDefs) -> bool:
@@ -69,7 +85,7 @@ def read_table(hdu: fits.BinTableHDU, row: int | None, where: object) -> dict:
     pixels = take(flux)
     log_name, name = column(names, _LOG_WAVES), column(names, _WAVES)
     if name is not None:
-        unit = wavelength_unit(hdu.columns[name].unit or "", where)
+        unit = wavelength_unit(hdu.columns[name].unit or _split_unit(name)[1], where)
         wavelength = to_angstrom(take(name), unit, where)
     elif log_name is not None:
         wavelength = 10.0 ** take(log_name)
@@ -87,18 +103,20 @@ def read_table(hdu: fits.BinTableHDU, row: int | None, where: object) -> dict:
 def inverse_variance(error: np.ndarray) -> np.ndarray:
     """1 / error^2, zero where the error is not a positive number; same shape."""
     good = np.isfinite(error) & (error > 0)
-    return np.where(good, 1.0 / np.where(good, error, 1.0) ** 2, 0.0)
+    with np.errstate(over="ignore"):
+        return np.where(good, (1.0 / np.where(good, error, 1.0)) ** 2, 0.0)
 
 
 def read_text(content: bytes, where: object) -> dict:
     """A spectrum from text: wavelength [angstrom], flux and, when there is a third column, its error.
 
     Columns are parted by blanks, commas, semicolons or tabs; lines that begin with `#`, `%`, `;` or `!` are
-    comments; a first line of names is allowed and then tells which column is which. Returns as `read_table`.
+    comments; a first line of names, which may be a comment, tells which column is which and the unit of the
+    wavelengths, as in `wavelength [nm], flux`. No unit means angstrom. Returns as `read_table`.
 
     Raises
     ------
-    UserError : not text, a line that is not numbers, or fewer than two columns.
+    UserError : not text, a line that is not numbers, fewer than two columns, or an unknown unit of wavelength.
     """
     if b"\0" in content:
         raise UserError(where, "is neither FITS, PNG, JPEG nor text", "give a file of one of these kinds")
@@ -106,12 +124,13 @@ def read_text(content: bytes, where: object) -> dict:
     kept = [(k, line.strip()) for k, line in enumerate(lines, 1) if line.strip() and line.strip()[0] not in "#%;!"]
     names: list[str] = []
     if kept and not _NUMBER.fullmatch(_SPLIT.split(kept[0][1])[0].strip("\"'")):
-        names = [name.strip("\"'") for name in _SPLIT.split(kept.pop(0)[1])]
+        names = _names(kept.pop(0)[1])
     if not kept:
         raise UserError(where, "holds no numbers", "give two columns, wavelength and flux")
     width = len(_fields(kept[0][1]))
     if width < 2:
         raise UserError(where, "has one column", "give two columns, wavelength and flux")
+    names = names or _commented_names(lines[: kept[0][0] - 1], width)
     table = _numbers(kept, width, where)
     wave, log_wave = column(names, _WAVES), column(names, _LOG_WAVES)
     flux, error, ivar = column(names, _FLUXES), column(names, _ERRORS), column(names, _IVARS)
@@ -125,7 +144,24 @@ def read_text(content: bytes, where: object) -> dict:
     first, flux, error, ivar = (None if at is None else table[:, at] for at in positions)
     if ivar is None and error is not None:
         ivar = inverse_variance(error)
-    return {"wavelength": 10.0**first if log_wave and not wave else first, "flux": flux, "ivar": ivar, "unit": ""}
+    if log_wave and not wave:
+        first = 10.0**first
+    text = _split_unit(names[positions[0]])[1] if names else ""
+    wavelength = to_angstrom(first, wavelength_unit(text, where), where) if text else first
+    return {"wavelength": wavelength, "flux": flux, "ivar": ivar, "unit": ""}
+
+
+def _names(line: str) -> list[str]:
+    """The names of columns in a line; a unit in brackets belongs to the name before it."""
+    return _NAME.findall(re.sub("[\"']", "", line))
+
+
+def _commented_names(lines: list[str], width: int) -> list[str]:
+    """The names of `width` columns in the last of the comment `lines`, none where that line is anything else."""
+    filled = [line for line in lines if line.strip()]
+    names = _names(filled[-1].strip().lstrip("#%;!")) if filled else []
+    named = len(names) == width and column(names, _FLUXES) and column(names, _WAVES + _LOG_WAVES)
+    return names if named else []
 
 
 def _fields(line: str) -> list[str]:

@@ -132,7 +132,8 @@ def _factor(unit: u.UnitBase, target: u.UnitBase, beam, frequency, where: object
     if per_beam and beam is None:
         raise UserError(where, f"cannot be converted from {unit} to {target} without a beam", "add BMAJ and BMIN")
     if kelvin and frequency is None:
-        raise UserError(where, f"cannot be converted from {unit} to {target} without a frequency", "add RESTFRQ")
+        remedy = "add RESTFRQ, and CUNIT to an axis of velocities"
+        raise UserError(where, f"cannot be converted from {unit} to {target} without a frequency", remedy)
     equivalencies = []
     if beam is not None:
         area = np.pi * beam.major * beam.minor / (4 * np.log(2)) * u.deg**2

@@ -3,6 +3,7 @@ import struct
 
 import numpy as np
 import pytest
+from astropy.coordinates import FK4, SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
@@ -52,6 +53,17 @@ def test_padding_is_nan_and_large_files_are_read_by_section(tmp_path, monkeypatc
     np.testing.assert_array_equal(whole.data, part.data)
     assert part.header == whole.header
     assert (part.ra, part.dec) == (whole.ra, whole.dec)
+
+
+def test_a_large_file_without_crpix_stays_in_place(tmp_path, monkeypatch):
+    path = stamp(tmp_path / "a.fits", np.random.default_rng(0).normal(size=(21, 40)))
+    with fits.open(path, mode="update") as hdus:
+        del hdus[0].header["CRPIX*"]
+    settings = InputSettings(kind="image", shape=(8, 8))
+    whole = read_sample(path, None, settings)
+    monkeypatch.setattr("pipeline.data.sample._LARGE", 0)
+    part = read_sample(path, None, settings)
+    np.testing.assert_allclose((part.ra, part.dec), (whole.ra, whole.dec), rtol=1e-12)
 
 
 def test_a_row_of_a_stack_equals_the_file_of_that_object(tmp_path):
@@ -133,3 +145,84 @@ def test_idx_and_table_rows(tmp_path):
     np.testing.assert_array_equal(read_sample(tmp_path / "t.csv", 1, table).data, [[4, 2]])
     with pytest.raises(UserError, match='"y" in feature column "b"'):
         read_sample(tmp_path / "t.csv", 1, InputSettings(kind="table", features=["b"]))
+
+
+FRAMES = {
+    "ICRS": ("RA", "DEC", {"RADESYS": "ICRS"}, "icrs"),
+    "no frame": ("RA", "DEC", {}, "icrs"),
+    "FK5": ("RA", "DEC", {"EQUINOX": 2000.0}, "fk5"),
+    "B1950": ("RA", "DEC", {"EQUINOX": 1950.0}, FK4(equinox="B1950")),
+    "FK4": ("RA", "DEC", {"RADESYS": "FK4"}, FK4(equinox="B1950")),
+    "old epoch": ("RA", "DEC", {"EPOCH": 1950.0}, FK4(equinox="B1950")),
+    "galactic": ("GLON", "GLAT", {}, "galactic"),
+    "galactic with a stray frame": ("GLON", "GLAT", {"RADESYS": "FK5", "EQUINOX": 2000.0}, "galactic"),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_centre_is_in_icrs_whatever_the_frame(tmp_path, name, turned):
+    lon, lat, cards, frame = FRAMES[name]
+    header = fits.Header(cards)
+    axes = [(f"{lat:-<4}-TAN", -20.0, 1e-3), (f"{lon:-<4}-TAN", 120.0, -1e-3)]
+    for axis, (ctype, reference, step) in enumerate(axes if turned else axes[::-1], 1):
+        header[f"CTYPE{axis}"], header[f"CRPIX{axis}"] = ctype, 5.0
+        header[f"CRVAL{axis}"], header[f"CDELT{axis}"] = reference, step
+    fits.PrimaryHDU(np.ones((9, 9), np.float32), header).writeto(tmp_path / "a.fits")
+    sample = read_sample(tmp_path / "a.fits", None, InputSettings(kind="image"))
+    expected = SkyCoord(120.0, -20.0, unit="deg", frame=frame)
+    assert SkyCoord(sample.ra, sample.dec, unit="deg").separation(expected.icrs).arcsec < 1e-3
+
+
+@pytest.mark.parametrize("axes", [("HPLN", "HPLT"), ("ELON", "ELAT"), ("RA--", "DEC-")])
+def test_a_frame_that_is_not_among_the_stars_gives_no_position(tmp_path, axes):
+    header = fits.Header({"RADESYS": "GAPPT", "CDELT1": -1e-3, "CDELT2": 1e-3, "CRPIX1": 5.0, "CRPIX2": 5.0})
+    header["CTYPE1"], header["CTYPE2"] = f"{axes[0]}-TAN", f"{axes[1]}-TAN"
+    fits.PrimaryHDU(np.ones((9, 9), np.float32), header).writeto(tmp_path / "a.fits")
+    sample = read_sample(tmp_path / "a.fits", None, InputSettings(kind="image"))
+    assert np.isnan(sample.ra) and np.isnan(sample.dec)
+
+
+POSITIONS = {
+    "degrees": ({"RA": 120.0, "DEC": -20.0}, "icrs"),
+    "target": ({"RA_OBJ": 120.0, "DEC_OBJ": -20.0, "RA": "08:00:00", "DEC": "-20:00:00"}, "icrs"),
+    "fibre": ({"PLUG_RA": 120.0, "PLUG_DEC": -20.0, "EQUINOX": "J2000"}, "fk5"),
+    "old": ({"RA": 120.0, "DEC": -20.0, "EQUINOX": 1950.0}, FK4(equinox="B1950")),
+    "text": ({"RA": "08:00:00", "DEC": "-20:00:00"}, None),
+    "hours": ([("RA", 8.0, "[h] right ascension"), ("DEC", -20.0)], None),
+    "half": ({"RA": 120.0}, None),
+    "no place": ({"RA": 999.0, "DEC": -99.0}, None),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+@pytest.mark.parametrize("form", ["image", "table", "primary"])
+def test_spectra_have_the_position_of_their_header(tmp_path, name, form):
+    cards, frame = POSITIONS[name]
+    flux, wave = np.ones(50, np.float32), 4000.0 + np.arange(50)
+    if form == "image":
+        hdus = fits.PrimaryHDU(flux, fits.Header(cards) + fits.Header({"CRVAL1": 4000.0, "CDELT1": 1.0}))
+    else:
+        columns = [fits.Column("wave", "D", array=wave), fits.Column("flux", "E", array=flux)]
+        primary, extension = (cards, []) if form == "primary" else ([], cards)
+        hdus = fits.HDUList([
+            fits.PrimaryHDU(header=fits.Header(primary)),
+            fits.BinTableHDU.from_columns(columns, fits.Header(extension)),
+        ])  # fmt: skip
+    hdus.writeto(tmp_path / "a.fits")
+    settings = InputSettings(kind="spectrum", grid=(4005, 4040, 1))
+    sample = read_sample(tmp_path / "a.fits", None, settings)
+    if frame is None:
+        assert np.isnan(sample.ra) and np.isnan(sample.dec)
+    else:
+        expected = SkyCoord(120.0, -20.0, unit="deg", frame=frame)
+        assert SkyCoord(sample.ra, sample.dec, unit="deg").separation(expected.icrs).arcsec < 1e-3
+    given = read_sample(tmp_path / "a.fits", None, settings, (30.0, 40.0))
+    assert (given.ra, given.dec) == (30.0, 40.0)
+
+
+def test_the_position_of_a_field_is_not_that_of_its_stars(tmp_path):
+    header = fits.Header({"CRVAL1": 4000.0, "CDELT1": 1.0, "RA": 120.0, "DEC": -20.0})
+    fits.PrimaryHDU(np.ones((3, 50), np.float32), header).writeto(tmp_path / "a.fits")
+    sample = read_sample(tmp_path / "a.fits", 1, InputSettings(kind="spectrum", grid=(4005, 4040, 1)))
+    assert np.isnan(sample.ra) and np.isnan(sample.dec)

@@ -129,6 +129,25 @@ def test_scaled_integers_and_blank(tmp_path, packed):
     np.testing.assert_allclose(read_frame(tmp_path / "b.fits").data, expected)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u2", "u4"])
+@pytest.mark.parametrize("storage", ["plain", "gz", "fz"])
+def test_blank_among_integers_stored_with_an_offset(tmp_path, dtype, storage):
+    data = np.array([[1, 2, 99], [4, 5, 6]], dtype)
+    header = sky_header(2)
+    header["BLANK"] = 99 - (-128 if dtype == "i1" else 1 << (8 * data.itemsize - 1))
+    path = tmp_path / "a.fits"
+    if storage == "fz":
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, header)]).writeto(path)
+    else:
+        store(path, data, header)
+    if storage == "gz":
+        path.with_suffix(".fits.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path = path.with_suffix(".fits.gz")
+    expected = np.where(data == 99, np.nan, data)
+    np.testing.assert_array_equal(read_frame(path).data, expected)
+    np.testing.assert_array_equal(read_frame(path, section=(slice(0, 1), slice(1, 3))).data, expected[:1, 1:])
+
+
 @pytest.mark.parametrize(("kind", "ndim"), [("spectrum", 1), ("image", 2), ("cube", 3)])
 def test_row_of_a_stack_is_that_object(tmp_path, kind, ndim):
     stack = np.stack([pixels(ndim) + k for k in range(4)])
@@ -142,6 +161,23 @@ def test_row_of_a_stack_is_that_object(tmp_path, kind, ndim):
         read_frame(path, kind=kind, row=4)
     with pytest.raises(UserError, match="choose one by its row"):
         read_frame(path, kind=kind)
+
+
+@pytest.mark.parametrize(("kind", "ndim"), [("spectrum", 1), ("image", 2), ("cube", 3)])
+@pytest.mark.parametrize("lead", [(1,), (1, 1), (1, 1, 1)])
+@pytest.mark.filterwarnings("ignore::pipeline.sky.frame.NoWCSWarning")
+def test_a_row_is_counted_along_the_first_axis_that_is_not_degenerate(tmp_path, kind, ndim, lead):
+    stack = np.stack([pixels(ndim) + k for k in range(4)])
+    header = fits.Header({"CRVAL1": 4000.0, "CDELT1": 2.0})
+    path = store(tmp_path / "stack.fits", stack.reshape(lead + stack.shape), header)
+    for row in range(4):
+        frame = read_frame(path, kind=kind, row=row)
+        np.testing.assert_array_equal(frame.data, stack[row])
+    write_frame(tmp_path / "one.fits", frame)
+    assert fits.getdata(tmp_path / "one.fits").shape == (1,) * (len(lead) + 1) + frame.data.shape
+    np.testing.assert_array_equal(read_frame(tmp_path / "one.fits", kind=kind).data, stack[3])
+    with pytest.raises(UserError, match="row 4 does not exist"):
+        read_frame(path, kind=kind, row=4)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 9, 11), (1, 9, 11), (9, 11)])
@@ -193,6 +229,69 @@ def test_kelvin_uses_the_frequency_of_each_channel(tmp_path):
     kelvin = read_frame(path, unit="K").data[:, 0, 0]
     frequency = 1.4e9 + 1e6 * (np.arange(5) - 1)
     np.testing.assert_allclose(kelvin / kelvin[0], (frequency[0] / frequency) ** 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("missing", ["CRPIX", "CRVAL", "CUNIT"])
+def test_a_section_stays_in_place_whatever_card_is_missing(tmp_path, ndim, missing):
+    header = sky_header(ndim)
+    for axis in range(1, ndim + 1):
+        del header[f"{missing}{axis}"]
+    if missing == "CRVAL":
+        header["CRVAL3"] = 1.4e9  # zero is no frequency
+    path = store(tmp_path / "a.fits", pixels(ndim), header)
+    whole, part = read_frame(path), read_frame(path, section=(slice(2, 5),) * ndim)
+    np.testing.assert_allclose(
+        part.wcs.wcs_pix2world([[0.0] * ndim], 0), whole.wcs.wcs_pix2world([[2.0] * ndim], 0), rtol=1e-12
+    )
+    # On the sky the default is that of the standard, which every other program takes.
+    np.testing.assert_allclose(
+        whole.wcs.celestial.wcs_pix2world([[3.0, 3.0]], 0), WCS(header).celestial.wcs_pix2world([[3.0, 3.0]], 0)
+    )
+    write_frame(tmp_path / "b.fits", part)
+    assert read_frame(tmp_path / "b.fits").wcs.wcs.compare(part.wcs.wcs)
+
+
+def velocity_cube(path, ctype, cards, step=-1e4):
+    header = sky_header(3)
+    header["CTYPE3"], header["CRVAL3"], header["CDELT3"] = ctype, 9e3, step
+    header["CUNIT3"], header["CRPIX3"] = "km/s", 2.0
+    header.update(cards)
+    return store(path, np.ones(SHAPES[3], "f4"), header)
+
+
+@pytest.mark.parametrize("ctype", ["VRAD", "VOPT", "VELO", "VOPT-F2W"])
+def test_kelvin_on_a_velocity_axis_follows_wcslib(tmp_path, ctype):
+    path = velocity_cube(tmp_path / "a.fits", ctype, {"RESTFRQ": 1.42e9})
+    spectral = WCS(fits.getheader(path)).sub([3])
+    spectral.wcs.sptr("FREQ-???")
+    frequency = spectral.wcs_pix2world(np.arange(5)[:, None], 0)[:, 0]
+    area = np.pi * np.radians(2e-3) * np.radians(1e-3) / (4 * np.log(2))
+    expected = 1e-26 * 299792458.0**2 / (2 * 1.380649e-23 * frequency**2 * area)
+    np.testing.assert_allclose(read_frame(path, unit="K").data[:, 3, 2], expected, rtol=1e-6)
+    part = read_frame(path, unit="K", section=(slice(2, 4), slice(0, 7), slice(0, 6)))
+    np.testing.assert_allclose(part.data[:, 3, 2], expected[2:4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ctype", "velref", "same"),
+    [("VELO-LSR", 257, "VRAD"), ("VELO-LSR", 1, "VOPT"), ("VELO-LSR", 0, "VELO"), ("FELO-HEL", 1, "VOPT-F2W")],
+)
+def test_velocities_in_the_manner_of_aips(tmp_path, ctype, velref, same):
+    old = velocity_cube(tmp_path / "a.fits", ctype, {"RESTFREQ": 1.42e9, "VELREF": velref})
+    new = velocity_cube(tmp_path / "b.fits", same, {"RESTFRQ": 1.42e9})
+    np.testing.assert_array_equal(read_frame(old, unit="K").data, read_frame(new, unit="K").data)
+
+
+@pytest.mark.parametrize(
+    "cards", [{}, {"RESTFRQ": 1.42e9, "CUNIT3": "kg"}, {"RESTFRQ": 1.42e9, "CUNIT3": "parsnip"}], ids=str
+)
+@pytest.mark.filterwarnings("ignore::pipeline.sky.frame.NoWCSWarning")
+def test_kelvin_is_refused_where_velocities_give_no_frequency(tmp_path, cards):
+    path = velocity_cube(tmp_path / "a.fits", "VRAD", cards)
+    with pytest.raises(UserError, match="without a frequency"):
+        read_frame(path, unit="K")
+    assert read_frame(path, unit="mJy/beam").data.max() == 1000
 
 
 def test_infinite_pixels_become_nan(tmp_path):

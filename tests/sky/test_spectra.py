@@ -26,6 +26,18 @@ SCALES = {
         {"CRVAL1": 4000.0, "CDELT1": 1.0, "CTYPE1": "WAVE-LOG", "CUNIT1": "Angstrom"},
         4000 * np.exp(INDEX / 4000),
     ),
+    "WAVE-LOG in micron": (
+        {"CRVAL1": 2.2, "CDELT1": 1e-3, "CTYPE1": "WAVE-LOG", "CUNIT1": "um"},
+        22000 * np.exp(INDEX * 1e-3 / 2.2),
+    ),
+    "AWAV-LOG": (
+        {"CRVAL1": 450.0, "CDELT1": 0.1, "CRPIX1": 3.0, "CTYPE1": "AWAV-LOG", "CUNIT1": "nm"},
+        4500 * np.exp((INDEX - 2) * 0.1 / 450),
+    ),
+    "ENER-LOG": (
+        {"CRVAL1": 2.5, "CDELT1": -1e-3, "CTYPE1": "ENER-LOG", "CUNIT1": "eV"},
+        12398.419843320025 / (2.5 * np.exp(-INDEX * 1e-3 / 2.5)),
+    ),
     "frequency": (
         {"CRVAL1": 1.4e9, "CDELT1": -1e6, "CTYPE1": "FREQ", "CUNIT1": "Hz"},
         LIGHT / (1.4e9 - 1e6 * INDEX),
@@ -51,6 +63,12 @@ def test_scale_follows_its_formula(name, tmp_path):
     again = read_frame(tmp_path / "b.fits", kind="spectrum")
     np.testing.assert_allclose(again.wavelength, expected[5:20], rtol=1e-10)
     np.testing.assert_array_equal(again.data, part.data)
+
+
+def test_a_logarithmic_axis_about_zero_is_refused():
+    header = fits.Header({"CRVAL1": 0.0, "CDELT1": 1.0, "CTYPE1": "WAVE-LOG", "CUNIT1": "um"})
+    with pytest.raises(UserError, match="CRVAL1 = 0"):
+        header_wavelength(header, 10)
 
 
 def test_falling_wavelengths_are_flipped_with_their_flux(tmp_path):

@@ -41,6 +41,46 @@ def test_text(tmp_path, name):
     assert (frame.ivar is not None) == (name in {"star.dat", "named.csv", "wide.csv"})
 
 
+HEADS = ["wavelength[{}],flux", "wavelength ({}), flux (erg/s/cm2, per A)", "'Wave [ {} ]';'Flux'"]
+UNITS = {"nm": 10.0, "um": 1e4, "micron": 1e4, "Angstrom": 1.0, "m": 1e10, "": 1.0, "air": 1.0, "vacuum": 1.0}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("mark", ["", "# "])
+def test_the_unit_in_the_head_of_a_column_counts(tmp_path, unit, head, mark):
+    text = lines(",", [WAVE / UNITS[unit], FLUX], mark + head.format(unit) + "\n")
+    (tmp_path / "a.csv").write_text("# by H. Draper, New York\n" + text)
+    frame = read_frame(tmp_path / "a.csv")
+    np.testing.assert_allclose(frame.wavelength, WAVE, rtol=1e-9)
+    np.testing.assert_allclose(frame.data, FLUX, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("head", "first"),
+    [
+        ("wavelength_nm flux", WAVE / 10),
+        ("x (nm) y", WAVE / 10),
+        ("nm y", WAVE / 10),
+        ("lambda_um flux", WAVE / 1e4),
+        ("loglam[log10(Angstrom)] flux", np.log10(WAVE)),
+        ("loglam [nm] flux", np.log10(WAVE / 10)),
+        ("x y", WAVE),
+    ],
+)
+def test_other_heads_of_a_column_of_wavelengths(tmp_path, head, first):
+    (tmp_path / "a.txt").write_text(lines(" ", [first, FLUX], head + "\n"))
+    np.testing.assert_allclose(read_frame(tmp_path / "a.txt").wavelength, WAVE, rtol=1e-9)
+
+
+@pytest.mark.parametrize("unit", ["parsnip", "pixel", "km/s"])
+@pytest.mark.parametrize("mark", ["", "#"])
+def test_an_unknown_unit_of_wavelength_is_refused(tmp_path, unit, mark):
+    (tmp_path / "a.txt").write_text(lines(" ", [WAVE, FLUX], f"{mark}wavelength ({unit}) flux\n"))
+    with pytest.raises(UserError, match="not a unit of wavelength"):
+        read_frame(tmp_path / "a.txt")
+
+
 def test_missing_values_in_text_are_nan(tmp_path):
     (tmp_path / "a.txt").write_text("4000 1\n4001 nan\n4002 3\n")
     np.testing.assert_array_equal(read_frame(tmp_path / "a.txt").data, [1, np.nan, 3])
@@ -58,6 +98,7 @@ TABLES = {
     "one row": table(
         ("WAVE", "30D", "angstrom", [WAVE]), ("FLUX", "30E", None, [FLUX]), ("IVAR", "30E", None, [ERROR])
     ),
+    "unit in the name": table(("wave_nm", "D", None, WAVE / 10), ("flux", "D", None, FLUX)),
     "ragged": table(("lambda", "PD()", "um", [WAVE / 1e4]), ("flux", "PD()", None, [FLUX])),
 }
 
@@ -97,3 +138,32 @@ def test_pixels_of_zero_weight_are_invalid(tmp_path):
         tmp_path / "a.fits"
     )
     np.testing.assert_array_equal(np.isnan(read_frame(tmp_path / "a.fits").data), ivar == 0)
+
+
+@pytest.mark.parametrize("error", [1e-30, 5e-20, 1e-5, 1e30])
+def test_no_error_is_too_small_or_large_to_be_a_weight(tmp_path, error):
+    (tmp_path / "a.txt").write_text(lines(" ", [WAVE, FLUX * error, ERROR * error]))
+    for path in (tmp_path / "a.txt", tmp_path / "b.fits"):
+        frame = read_frame(path)
+        np.testing.assert_allclose(frame.data, FLUX * error, rtol=1e-6)
+        np.testing.assert_allclose(frame.ivar, 4.0 / error**2, rtol=1e-9)
+        write_frame(tmp_path / "b.fits", frame)
+
+
+def test_an_infinite_weight_counts_like_an_error_of_zero(tmp_path):
+    ivar = np.where(np.arange(30) < 3, np.inf, 1e40)
+    error = np.where(np.arange(30) < 3, 0.0, 1e-20)
+    for name, weight in (("ivar", ivar), ("error", error)):
+        table(("flux", "E", None, FLUX), ("wave", "D", None, WAVE), (name, "D", None, weight)).writeto(
+            tmp_path / f"{name}.fits"
+        )
+        frame = read_frame(tmp_path / f"{name}.fits")
+        np.testing.assert_array_equal(np.isnan(frame.data), np.arange(30) < 3)
+        np.testing.assert_allclose(frame.ivar, np.where(np.arange(30) < 3, 0.0, 1e40))
+
+
+def test_weights_follow_the_unit(tmp_path):
+    table(("flux", "E", "Jy", FLUX), ("wave", "D", None, WAVE), ("ivar", "D", None, np.full(30, 1e35))).writeto(
+        tmp_path / "a.fits"
+    )
+    np.testing.assert_allclose(read_frame(tmp_path / "a.fits", unit="MJy").ivar, 1e47)
