@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Fleming needs Python 3.11 or newer; name one by: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	@echo "Installing the pinned versions into $(VENV) (once, some minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[develop]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[develop]'
 	@touch $@
 
 clean:

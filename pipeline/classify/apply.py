@@ -132,7 +132,7 @@ def classify_files(
         ids=[name for name, _, _ in kept],
         ra=np.array([sample.ra for _, _, sample in kept], dtype=float),
         dec=np.array([sample.dec for _, _, sample in kept], dtype=float),
-        extra={"file": (names, "meta.file", "file that the object was read from")},
+        extra={"file": (names, "meta.id;meta.file", "file that the object was read from")},
         meta=_meta(classifier, model),
     )
     _write(table, outs)

@@ -1,11 +1,14 @@
 """Training a classifier end to end on samples that can be learnt, for N axes."""
 
+import io
 import json
+import warnings
 
 import numpy as np
 import pytest
+from astropy.io import fits, votable
 
-from pipeline.classify.apply import classify_dataset
+from pipeline.classify.apply import classify_dataset, classify_files
 from pipeline.classify.crossvalidate import crossvalidate
 from pipeline.classify.evaluate import evaluate
 from pipeline.classify.predict import Classifier
@@ -14,6 +17,7 @@ from pipeline.data.store import open_store
 from pipeline.errors import UserError
 from pipeline.learn.model_file import load_model, read_description
 from pipeline.sky.catalogue import read_catalogue
+from pipeline.sky.frame import NoWCSWarning
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
@@ -89,6 +93,21 @@ def test_symmetries_make_the_prediction_invariant(ndim, make_store, settings_for
     plain = classifier.logits([x])
     for view in (x[..., ::-1], x[..., ::-1, :], np.rot90(x, 1, (-2, -1)), np.rot90(x, 3, (-2, -1))):
         assert np.allclose(classifier.logits([np.ascontiguousarray(view)]), plain, atol=1e-4)
+
+
+def test_the_votable_catalogue_is_valid(make_store, settings_for, tmp_path):
+    data, model = make_store(2), tmp_path / "model.safetensors"
+    train(data, settings_for(2), model, seed=1)
+    image = np.zeros((12, 12), np.float32)
+    image[6, 6] = 1
+    fits.writeto(tmp_path / "mine.fits", image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoWCSWarning)
+        classify_files([tmp_path / "mine.fits"], model, [tmp_path / "mine.vot"], device="cpu")
+    classify_dataset(data, model, [tmp_path / "all.vot"])
+    for path in (tmp_path / "mine.vot", tmp_path / "all.vot"):
+        told = io.StringIO()
+        assert votable.validate(str(path), told), told.getvalue()
 
 
 def test_several_labels_an_object(make_store, settings_for, tmp_path):
