@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def record(name: str, figures: dict[str, Any], device: str = "cpu") -> Path:
     """Write `benchmarks/results/<name>.json` and say where it is."""
-    words = [os.path.relpath(word) if os.path.isabs(word) else word for word in sys.argv]
+    words = [Path(word).name if os.path.isabs(word) else word for word in sys.argv]
     origin = provenance() | {"command": shlex.join(["python", *words]), "python": platform.python_version()}
     content = {
         "benchmark": name,
