@@ -182,7 +182,14 @@ def _problem(detail: dict, source: str | Path, lines: dict[tuple, int]) -> UserE
         return UserError(where, "is missing", f"give it: {_description(location)}")
     reason = detail["msg"].removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
-    remedy = f"mend it: {_description(location)}" if _description(location) else "mend the value"
+    # what concerns several keys begins with the one to mend
+    named = (*location, reason.partition(" ")[0].partition(".")[0].rstrip(":"))
+    if named in lines:
+        where = _place(source, named, lines)
+    description = _description(named) or _description(location)
+    remedy = f"mend it: {description}" if description else "mend the value"
+    if isinstance(value, dict):
+        return UserError(where, f"is wrong: {reason}", remedy)
     return UserError(where, f"has the value {_short(value)}: {reason}", remedy)
 
 

@@ -99,7 +99,7 @@ MANIFESTS = {
     ),
     "a class of nothing": (
         "stars",
-        config("network", "classes: [A, B, C, D]\n    network"),
+        lambda w: w.edit("run.yaml", "network: C-2.5 P-4 D-3", "classes: [A, B, C, D]\n    network: C-2.5 P-4 D-4"),
         ['no object of class "D"'],
     ),
     "one class only": (

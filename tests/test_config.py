@@ -77,6 +77,7 @@ def test_dump_and_load_give_the_same_settings(write, tmp_path):
         ("run: results/x", "run: 'results/{x}'", ["line 2", "key run", "'results/{x}'"]),
         ("network: C-4.5 P-2 D-3", "network: C-4.5 P-2 D-3_sigmoid", ["tasks.stars", "ends with sigmoid", "softmax"]),
         ("network:", "split: {train: 0.8, validation: 0.2, test: 0}\n    network:", ["tasks.stars.split", "test"]),
+        ("network:", "classes: [G, K]\n    network:", ["key tasks.stars.network", "ends with 3 numbers", "G, K"]),
         ("epochs: 3", "monitor: f2", ["tasks.stars", "train.monitor is 'f2'", "balanced_accuracy"]),
         ("epochs: 3", "epochs: 3\n      epochs: 4", ["tasks.stars.train.epochs", "given twice"]),
         ("train:", "augment: {rotate: 90}\n    train:", ["tasks.stars", "rotate needs at least two axes"]),

@@ -19,6 +19,7 @@ from pipeline.files import check_output, sha256
 from pipeline.sky.catalogue import catalogue_format, write_catalogue
 
 log = logging.getLogger("fleming")
+LEAST_COVERAGE = 0.4
 
 
 class LeftOutWarning(FlemingWarning):
@@ -138,10 +139,18 @@ def classify_files(
     _write(table, outs)
 
 
+class LittleCoverageWarning(FlemingWarning):
+    """An object has few of the pixels that the model looks at; its class says little."""
+
+
 def _check_shape(file: str, sample: Sample, classifier: Classifier) -> None:
     if tuple(sample.data.shape) != classifier.sample_shape:
         what = f"gives a sample of shape {tuple(sample.data.shape)}, the model takes {classifier.sample_shape}"
         raise UserError(file, what, "use a model for this kind of data")
+    covered = np.isfinite(sample.data).mean()
+    if covered < LEAST_COVERAGE:
+        text = f"{file}: has only {covered:.0%} of the pixels that the model looks at; its class says little."
+        warnings.warn(text, LittleCoverageWarning, stacklevel=2)
 
 
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -54,9 +54,15 @@ class ClassifySettings(Settings):
     @model_validator(mode="after")
     def _suits_the_axes(self) -> "ClassifySettings":
         try:
-            asked = head(parse(self.network, self.ndim))
+            layers = parse(self.network, self.ndim, len(self.known_classes) or None)
         except UserError as error:
             raise ValueError(" ".join(str(problem) for problem in error.problems).removesuffix(".")) from error
+        asked, last = head(layers), layers[-1]
+        if self.known_classes and last.kind == "D" and last.width != len(self.known_classes):
+            classes = ", ".join(self.known_classes)
+            raise ValueError(
+                f"network ends with {last.width} numbers, the classes are {len(self.known_classes)}: {classes}"
+            )
         fitting = "sigmoid" if self.multilabel else "softmax"
         if asked not in ("linear", fitting):
             kind = "multi-label" if self.multilabel else "single-label"
@@ -77,6 +83,13 @@ class ClassifySettings(Settings):
         if self.simulate is not None:
             return len(self.simulate.sample_shape)
         return {"spectrum": 1, "table": 1, "image": 2, "idx": 2, "cube": 3}[self.input.kind]
+
+    @property
+    def known_classes(self) -> list[str]:
+        """The classes, as far as the settings alone tell them; none when the manifest decides."""
+        if self.multilabel:
+            return list(self.labels)
+        return list(self.classes or [])
 
     @property
     def multilabel(self) -> bool:

@@ -170,7 +170,7 @@ def resample(wavelength: np.ndarray, flux: np.ndarray, grid: np.ndarray, where: 
             where,
             f"covers {wavelength[valid][0]:.6g} to {wavelength[valid][-1]:.6g} angstrom, "
             f"nothing of the grid from {grid[0]:.6g} to {grid[-1]:.6g}",
-            "choose a grid that it covers, or leave it out",
+            "name the unit if it is not angstrom (text: wavelength[nm]), choose a grid that it covers, or leave it out",
         )
     result = np.interp(grid, wavelength[valid], flux[valid])
     edges = bin_edges(grid)

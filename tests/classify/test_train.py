@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits, votable
 
-from pipeline.classify.apply import classify_dataset, classify_files
+from pipeline.classify.apply import LittleCoverageWarning, classify_dataset, classify_files
 from pipeline.classify.crossvalidate import crossvalidate
 from pipeline.classify.evaluate import evaluate
 from pipeline.classify.predict import Classifier
@@ -108,6 +108,18 @@ def test_the_votable_catalogue_is_valid(make_store, settings_for, tmp_path):
     for path in (tmp_path / "mine.vot", tmp_path / "all.vot"):
         told = io.StringIO()
         assert votable.validate(str(path), told), told.getvalue()
+
+
+def test_a_spectrum_that_covers_little_is_warned_of(make_store, settings_for, tmp_path):
+    model = tmp_path / "model.safetensors"
+    train(make_store(1), settings_for(1), model, seed=1)
+    for name, pixels in (("short", 6), ("whole", 24)):
+        lines = [f"{4000 + k} {1 + 0.1 * (k % 3)}" for k in range(pixels)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
+    with pytest.warns(LittleCoverageWarning, match=r"short\.txt: has only 25%") as caught:
+        classify_files([tmp_path / "short.txt", tmp_path / "whole.txt"], model, [tmp_path / "c.ecsv"], device="cpu")
+    assert len(caught) == 1
+    assert len(read_catalogue(tmp_path / "c.ecsv")) == 2
 
 
 def test_several_labels_an_object(make_store, settings_for, tmp_path):
