@@ -11,7 +11,7 @@ COMMAND = {"config", "reference", "stages", "cli"}
 FLOORS = [
     GROUND,
     {"sky", "nn"},
-    {"data", "simulate"},
+    {"data", "simulate", "score"},
     {"learn"},
     {"classify", "report"},
     {"config", "reference", "stages", "cli"},
