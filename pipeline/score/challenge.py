@@ -18,7 +18,7 @@ class Column:
     name : official name.
     unit : astropy unit text, "" where it has none.
     low, high : the range of plausible values, both ends included; outside it the table is refused.
-    alias : the name in Fleming's own tables, where that is more than the official name with a unit behind.
+    aliases : other names, in the order of preference; a unit behind a name (`flux_jy`) is understood anyway.
     choices : the only values allowed, empty where it is a measure.
     hint : the likely mistake when values are outside the range.
     """
@@ -27,7 +27,7 @@ class Column:
     unit: str = ""
     low: float = -np.inf
     high: float = np.inf
-    alias: str = ""
+    aliases: tuple[str, ...] = ()
     choices: tuple[int, ...] = ()
     hint: str = ""
 

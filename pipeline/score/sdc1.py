@@ -49,17 +49,17 @@ class Sdc1(Challenge):
     parameters: ClassVar[tuple[str, ...]] = ("position", "flux", "b_maj", "b_min", "pa", "core_frac", "class")
     columns: ClassVar[tuple[Column, ...]] = (
         Column("id"),
-        Column("ra_core", "deg", -180, 360),
-        Column("dec_core", "deg", -90, 90),
-        Column("ra_cent", "deg", -180, 360),
-        Column("dec_cent", "deg", -90, 90),
+        Column("ra_core", "deg", -180, 360, ("ra_cent", "ra")),
+        Column("dec_core", "deg", -90, 90, ("dec_cent", "dec")),
+        Column("ra_cent", "deg", -180, 360, ("ra_core", "ra")),
+        Column("dec_cent", "deg", -90, 90, ("dec_core", "dec")),
         Column("flux", "Jy", 0),
         Column("core_frac", "", 0),
         Column("b_maj", "arcsec", 0),
         Column("b_min", "arcsec", 0),
         Column("pa", "deg", -720, 720),
-        Column("size", alias="size_class", choices=(LAS, GAUSSIAN, EXPONENTIAL)),
-        Column("class", alias="source_class", choices=(1, 2, 3)),
+        Column("size", aliases=("size_class",), choices=(LAS, GAUSSIAN, EXPONENTIAL)),
+        Column("class", aliases=("source_class",), choices=(1, 2, 3)),
     )
 
     def __post_init__(self):
@@ -147,9 +147,10 @@ class Sdc1(Challenge):
 
     def check(self, table: pd.DataFrame) -> list[tuple[str, str]]:
         order = f"write the columns in the order {', '.join(self.names())}"
-        apart = separation(*(table[name].to_numpy(float) for name in ("ra_core", "dec_core", "ra_cent", "dec_cent")))
+        ends = table.loc[:, ["ra_core", "dec_core", "ra_cent", "dec_cent"]].head(10_000)
+        apart = separation(*(ends[name].to_numpy(float) for name in ends))
         if len(table) and np.median(apart) > 1.0:
-            return [(f"core and centroid are {np.median(apart):.3g} degrees apart in half of the rows", order)]
+            return [(f"core and centroid are {np.median(apart):.3g} degrees apart in half of its rows", order)]
         if len(table) >= 10 and (table["b_min"] > table["b_maj"]).all():
             return [("b_min is larger than b_maj in every row", order)]
         return []
