@@ -13,7 +13,7 @@ FLOORS = [
     {"sky", "nn"},
     {"data", "simulate", "score"},
     {"learn"},
-    {"classify", "report"},
+    {"classify", "detect", "report"},
     {"config", "reference", "stages", "cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
