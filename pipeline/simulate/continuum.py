@@ -12,7 +12,7 @@ from scipy import fft
 from pipeline.errors import UserError
 from pipeline.simulate.continuum_settings import ContinuumSettings
 from pipeline.simulate.dirty_beam import sidelobes
-from pipeline.simulate.morphology import Pictures, components, splat
+from pipeline.simulate.morphology import components, pictures, splat
 from pipeline.simulate.noise import NoisePower, covariance, generate, white_beam
 from pipeline.simulate.populations import LARGEST, STEEP, bootstrap, draw, sky_area
 from pipeline.simulate.render import Gaussians, render
@@ -119,29 +119,28 @@ def _sky(settings, truth, centre, beam, rms, rng) -> tuple[np.ndarray, np.ndarra
     """The noise-free image (y, x) float32, the centroids ``(n, 2)`` [pixels] and the attenuations ``(n,)``."""
     attenuation = _attenuation(settings, centre[:, 0], centre[:, 1]) * settings.attenuation
     real = np.zeros(len(truth), dtype=bool)
-    pictures = None
     if settings.shapes is not None:
-        pictures = Pictures(settings.shapes)
         real = (truth["size_class"] == LARGEST) & (truth["source_class"] == STEEP)
         real = real.to_numpy() & (rng.random(len(truth)) < settings.shapes_share)
-    drawn, row, centroid = components(truth, centre, settings.pixel_arcsec, rng)
+    drawn, row, centroid = components(truth, centre, settings.pixel_arcsec, settings.disc_scale, rng)
     # Of a source with a real shape only the core is a Gaussian component.
     kept = ~real[row] | np.all(drawn.covariance == 0, axis=(1, 2))
     drawn = Gaussians(drawn.centre[kept], drawn.flux[kept] * attenuation[row[kept]], drawn.covariance[kept])
     image = render(drawn, settings.shape, beam, tolerance=_TOLERANCE * rms)
     if real.any():
-        image += _real_shapes(settings, truth, centre, centroid, attenuation, np.flatnonzero(real), pictures, beam, rng)
+        image += _real_shapes(settings, truth, centre, centroid, attenuation, np.flatnonzero(real), beam, rng)
     return image, centroid, attenuation
 
 
-def _real_shapes(settings, truth, centre, centroid, attenuation, rows, pictures, beam, rng) -> np.ndarray:
+def _real_shapes(settings, truth, centre, centroid, attenuation, rows, beam, rng) -> np.ndarray:
     """Image (y, x) float32 of the sources with a picture; sets their centroid and their minor axis in `truth`."""
     canvas = np.zeros(settings.shape)
+    library = pictures(settings.shapes)
     rest = (truth["flux_jy"] * (1 - truth["core_frac"])).to_numpy()
     for index in rows:
         length = truth["b_maj_arcsec"].iat[index] / settings.pixel_arcsec
         theta = -truth["pa_deg"].iat[index] + 180.0 * rng.integers(2)
-        points, light, ratio = pictures.place(rng.integers(len(pictures)), length, theta, rng.random() < 0.5)
+        points, light, ratio = library.place(rng.integers(len(library)), length, theta, rng.random() < 0.5)
         splat(canvas, centre[index] + points, rest[index] * attenuation[index] * light)
         centroid[index] = centre[index] + (1 - truth["core_frac"].iat[index]) * (light @ points)
         truth.loc[truth.index[index], "b_min_arcsec"] = truth["b_maj_arcsec"].iat[index] * ratio

@@ -30,6 +30,12 @@ class ContinuumSettings(Settings):
     size_form: Literal["exponential", "gaussian"] = Field(
         "exponential", description="star-forming galaxies: exponential discs, or Gaussians as in the SDC1 truth table"
     )
+    disc_scale: float = Field(
+        0.42,
+        gt=0,
+        description="exponential scale length of a disc as drawn over the major axis that the truth says; 0.42 gives "
+        "it the half-light diameter of the Gaussian that scorers compare it with, sqrt(2) times that axis",
+    )
     size_factor: float = Field(1.0, gt=0, description="factor on all sizes of sources")
     size_scatter: float | None = Field(
         None, ge=0, description="scatter of the sizes of star-forming galaxies, None for the law's own [dex]"

@@ -5,6 +5,7 @@ from scipy import fft
 
 _FWHM = np.sqrt(8 * np.log(2))
 _ANTENNAS, _TIMES, _HOURS = 24, 48, 8.0
+_REACH = 512  # pixels beyond which sidelobes may enter at the opposite border, where they look alike
 
 
 def sidelobes(
@@ -15,7 +16,7 @@ def sidelobes(
     The dirty beam has peak 1, so a source of flux S is surrounded by rings and spokes of some per cent of S. `beam` is
     FWHM major, minor [pixels] and theta [deg].
     """
-    size = tuple(fft.next_fast_len(2 * n, real=True) for n in points.shape)
+    size = tuple(fft.next_fast_len(n + min(n, _REACH), real=True) for n in points.shape)
     response = _response(size, beam, declination, rng)
     image = fft.irfft2(fft.rfft2(points, s=size) * response, s=size)
     return image[: points.shape[0], : points.shape[1]].astype(np.float32)

@@ -1,5 +1,6 @@
 """What the rows of a truth table look like: Gaussian components, or the picture of a real radio galaxy."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,27 +21,31 @@ _LOBE_AT, _LOBE_LENGTH, _LOBE_WIDTH = 0.36, 0.28, 0.6  # of the largest angular 
 _EMPTY = 1e-3  # of the peak: what a picture of a radio galaxy shows of it
 
 
-def components(table: pd.DataFrame, centre: np.ndarray, pixel: float, rng: np.random.Generator) -> tuple:
+def components(
+    table: pd.DataFrame, centre: np.ndarray, pixel: float, disc_scale: float, rng: np.random.Generator
+) -> tuple[Gaussians, np.ndarray, np.ndarray]:
     """Gaussian components of all rows of `table` (truth columns) with cores at `centre` ``(n, 2)`` in (y, x) [pixels].
 
-    Returns `Gaussians`, the row of each component ``(m,)`` and the centroid of each row ``(n, 2)``. A core holds the
-    fraction core_frac of the flux; the rest is a disc, a Gaussian, or two lobes along the major axis that share it
-    unevenly. `pixel` [arcsec].
+    Returns `Gaussians`, the row of each component ``(m,)`` and the centroid of each row ``(n, 2)``. A disc has the
+    exponential scale length `disc_scale` times its major axis; a Gaussian holds all flux, with the core, that it does
+    not resolve; a source of a largest angular size has a core with the fraction core_frac of the flux, and two lobes
+    along the major axis that share the rest unevenly. `pixel` [arcsec].
     """
     flux, core = table["flux_jy"].to_numpy(float), table["core_frac"].to_numpy(float)
     major, minor = (table[name].to_numpy(float) / pixel for name in ("b_maj_arcsec", "b_min_arcsec"))
     theta, code = -table["pa_deg"].to_numpy(float), table["size_class"].to_numpy(int)
-    rows = [np.flatnonzero(core > 0)]
-    parts = [(centre[rows[0]], (flux * core)[rows[0]], np.zeros((len(rows[0]), 2, 2)))]
-    rest = flux * (1 - core)
     disc, lobes = np.flatnonzero(code == EXPONENTIAL), np.flatnonzero(code == LARGEST)
     plain = np.flatnonzero((code != EXPONENTIAL) & (code != LARGEST))
-    rows.append(plain)
-    parts.append((centre[plain], rest[plain], covariance(major[plain], minor[plain], theta[plain])))
-    shape = covariance(major[disc] * _FWHM, minor[disc] * _FWHM, theta[disc])
+    rows = [plain, lobes]
+    parts = [
+        (centre[plain], flux[plain], covariance(major[plain], minor[plain], theta[plain])),
+        (centre[lobes], (flux * core)[lobes], np.zeros((len(lobes), 2, 2))),
+    ]
+    rest = flux * (1 - core)
+    shape = covariance(major[disc] * disc_scale * _FWHM, minor[disc] * disc_scale * _FWHM, theta[disc])
     for weight, variance in zip(_DISC_WEIGHTS, _DISC_VARIANCES, strict=True):
         rows.append(disc)
-        parts.append((centre[disc], rest[disc] * weight, shape * variance))
+        parts.append((centre[disc], flux[disc] * weight, shape * variance))
     share = np.clip(0.5 + 0.09 * rng.standard_normal(len(lobes)), 0.2, 0.8)
     along = np.stack([np.sin(np.radians(theta[lobes])), np.cos(np.radians(theta[lobes]))], axis=1)
     step = along * (_LOBE_AT * major[lobes])[:, None]
@@ -80,6 +85,12 @@ class Pictures:
         points = points * length * np.array([-1.0 if flip else 1.0, 1.0])
         c, s = np.cos(np.radians(theta)), np.sin(np.radians(theta))
         return points @ np.array([[c, -s], [s, c]]), light, ratio
+
+
+@lru_cache(maxsize=2)
+def pictures(folder: str) -> Pictures:
+    """The `Pictures` of a folder, read once for all the fields of a run."""
+    return Pictures(folder)
 
 
 def _points(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
