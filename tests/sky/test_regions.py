@@ -4,8 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 
 from pipeline.errors import UserError
+from pipeline.sky.geometry import pixel_angle
 from pipeline.sky.regions import write_regions
 
 RA, DEC = np.array([0.00001, 359.99999, 180.0]), np.array([-30.0, 0.0, 89.9])
@@ -34,6 +36,12 @@ def test_regions_package_reads_them(tmp_path):
     np.testing.assert_allclose([region.width.to_value("arcsec") for region in found], MAJOR)
     np.testing.assert_allclose([region.height.to_value("arcsec") for region in found], MINOR)
     np.testing.assert_allclose([region.angle.to_value("deg") for region in found], (PA + 90) % 180)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ("RA---TAN", "DEC--TAN"), (180.0, 89.9)
+    wcs.wcs.cdelt = (-1e-4, 1e-4)
+    drawn = found[2].to_pixel(wcs)
+    theta = pixel_angle(wcs, *(np.array([value]) for value in (drawn.center.x, drawn.center.y)), PA[2:])
+    assert abs((drawn.angle.to_value("deg") - theta[0] + 90) % 180 - 90) < 0.01
 
 
 def test_no_sources_no_size_and_no_position(tmp_path):
