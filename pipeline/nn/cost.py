@@ -22,6 +22,8 @@ _NAMES = {
     "U": "upsampling",
     "T": "transformer block",
     "E": "positions",
+    "[": "branch",
+    "]": "concatenation",
 }
 
 

@@ -58,7 +58,7 @@ def nearest_form(text: str, read: Callable[[str], object]) -> str:
 
 
 def _repairs(text: str) -> Iterator[str]:
-    tidy = text.strip(",;()[]").replace("\u00d7", "x").replace("*", "x").replace(",", ".")
+    tidy = text.strip(",;()").replace("\u00d7", "x").replace("*", "x").replace(",", ".")
     # D-1024-d0.5 and D-1024.d0.5 for D-1024_d0.5
     tidy = re.sub(r"(?<=[0-9])[-.](?=[A-Za-z])", "_", tidy)
     head, *options = tidy.split("_")

@@ -1,5 +1,6 @@
 """A network built from its line of text."""
 
+from itertools import islice
 from math import prod
 
 import torch
@@ -35,7 +36,7 @@ class Network(nn.Module):
     outputs : how many numbers were asked for; None for any end. `build` makes the same network of these four again.
     output_shape : (outputs,) or (width, *axes), for one sample.
     head : "linear", "softmax" or "sigmoid", how to finish what `forward` returns, which leaves the last two out.
-    layers : one module a layer.
+    layers : one module a layer; those of brackets do nothing, as `forward` itself keeps what entered a branch.
     steps : the shapes, parameters and multiply-adds of each layer.
     reduction, field : input pixels between two neighbouring outputs, and input pixels that one output sees, one number
         an axis; () where the axes are gone.
@@ -52,17 +53,21 @@ class Network(nn.Module):
         self._last_dense = dense[-1] if dense else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        return self._run(x, len(self.layers))
 
     def features(self, x: Tensor) -> Tensor:
         """What reaches the last dense layer, (n, features); the whole output where there is no dense layer."""
         if self._last_dense is None:
-            return self.layers(x)
-        for index, layer in enumerate(self.layers):
-            if index == self._last_dense:
-                break
-            x = layer(x)
-        return x.flatten(1)
+            return self(x)
+        return self._run(x, self._last_dense).flatten(1)
+
+    def _run(self, x: Tensor, stop: int) -> Tensor:
+        entered: list[Tensor] = []
+        for step, layer in islice(zip(self.steps, self.layers, strict=True), stop):
+            if step.layer.kind == "[":
+                entered.append(x)
+            x = torch.cat([entered.pop(), x], 1) if step.layer.kind == "]" else layer(x)
+        return x
 
 
 def build(line: str, ndim: int, input_shape: tuple[int, ...], outputs: int | None = None) -> Network:
@@ -112,6 +117,8 @@ def _module(step: Step, ndim: int, last: bool) -> nn.Module:
         return sequence(flatten=nn.Flatten() if axes else None, dense=dense, **finish)
     if layer.kind == "N":
         return sequence(norm=normalisation(layer.norm, channel), **finish)
+    if layer.kind in "[]":
+        return nn.Identity()
     if layer.kind in ("GAP", "GMP"):
         return sequence(pool=GlobalPool(layer.kind == "GMP"), **finish)
     if layer.kind == "T":

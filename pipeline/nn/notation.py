@@ -32,6 +32,7 @@ from pipeline.nn.tokens import (
 
 DIRECTIVES = {"act": "activation", "norm": "norm", "pad": "pad"}
 LONGEST = 100
+FLAT = ("GAP", "GMP", "F", "D")
 _NETWORKS = {resnet.NAME: resnet, vit.NAME: vit}
 
 
@@ -52,7 +53,7 @@ def parse(line: str, ndim: int, outputs: int | None = None) -> list[Layer]:
 
     Parameters
     ----------
-    line : tokens with white space between them; line breaks are white space.
+    line : tokens with white space between them; line breaks are white space, and brackets need none.
     ndim : number of axes.
     outputs : a line that is only the name of a network gets a last dense layer of so many units.
 
@@ -64,7 +65,7 @@ def parse(line: str, ndim: int, outputs: int | None = None) -> list[Layer]:
         raise UserError(
             where(line), f"networks have 1, 2 or 3 axes, not {ndim}", "reduce the data to at most three axes"
         )
-    tokens = line.split()
+    tokens = line.replace("[", " [ ").replace("]", " ] ").split()
     if not tokens:
         raise UserError(where(line), "no layer is given", 'write one, for example "C-16.3 P-2 GAP D-3"')
     if outputs is not None and len(tokens) == 1 and _network(tokens[0]):
@@ -151,16 +152,35 @@ def _finish(layers: list[Layer]) -> list[Layer]:
 
 def _misplaced(line: str, layers: list[Layer]) -> Iterator[UserError]:
     flat_after: Layer | None = None
-    for layer in layers:
+    opened: list[Layer] = []
+    for before, layer in zip([None, *layers], layers, strict=False):
+        if layer.kind == "[":
+            opened.append(layer)
+        elif layer.kind == "]":
+            yield from _closed(line, layer, before, opened)
+            continue
         if layer.activation == "softmax" and layer is not layers[-1]:
             better = layer.token.replace("_softmax", "")
             yield wrong_layer(line, layer, "softmax is for the last layer alone", f'write "{better}"')
         if flat_after is not None and layer.kind not in "DN":
             reason = f'it needs axes, but token {flat_after.number} "{flat_after.source}" has flattened them'
             yield wrong_layer(line, layer, reason, "move it before that token or remove it")
-        elif layer.kind in ("GAP", "GMP", "F", "D"):
+        elif layer.kind in FLAT and opened:
+            reason = f'it leaves no axes, which the branch that token {opened[-1].number} "[" starts needs at its end'
+            yield wrong_layer(line, layer, reason, 'move it behind the last "]" or remove it')
+        elif layer.kind in FLAT:
             flat_after = flat_after or layer
+    for layer in opened:
+        yield wrong_layer(line, layer, 'its branch is never ended by a "]"', 'end it with "]"')
     last = layers[-1]
     if last.kind == "D" and last.dropout:
         better = "_".join(part for part in last.token.split("_") if not part.startswith("d"))
         yield wrong_layer(line, last, "dropout after the last layer would erase answers", f'write "{better}"')
+
+
+def _closed(line: str, layer: Layer, before: Layer | None, opened: list[Layer]) -> Iterator[UserError]:
+    if not opened:
+        yield wrong_layer(line, layer, 'no "[" before it starts a branch', 'start the branch with "[" or remove it')
+    elif opened.pop() is before:
+        reason = f'no layer is between it and token {before.number} "["'
+        yield wrong_layer(line, layer, reason, 'write the layers of the branch there, as in "[ P-2 C-16.3 U-2 ]"')

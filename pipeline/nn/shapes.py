@@ -20,7 +20,8 @@ class Step:
 
     Shapes are (channel, *axes), or (features,) once flattened. `macs` are multiply-adds for one sample, counted in
     convolutions, dense layers and attention. `reduction` is how many input pixels apart two neighbouring outputs are,
-    and `field` how many input pixels an output sees, one number an axis; both are () once the axes are gone.
+    and `field` how many input pixels an output sees, one number an axis; both are () once the axes are gone. The input
+    of "]" is the end of its branch.
     """
 
     layer: Layer
@@ -42,7 +43,7 @@ def trace(line: str, ndim: int, input_shape: tuple[int, ...], outputs: int | Non
     Raises
     ------
     UserError : the line is wrong, the input does not have `ndim` axes, a layer does not fit the shape that reaches it,
-        or the network does not end with `outputs` numbers.
+        a branch does not end with the axes it began with, or the network does not end with `outputs` numbers.
     """
     layers = parse(line, ndim, outputs)
     shape = tuple(int(n) for n in input_shape)
@@ -54,10 +55,18 @@ def trace(line: str, ndim: int, input_shape: tuple[int, ...], outputs: int | Non
         )
     steps: list[Step] = []
     reduction, field = (Fraction(1),) * ndim, (1,) * ndim
+    entered: list[tuple] = []
     for layer in layers:
         if len(shape) == 1 and layer.kind == "N" and layer.norm == "instance":
             raise wrong_layer(line, layer, "it needs axes to normalise over, but they are flattened", 'write "N-layer"')
+        if layer.kind == "[":
+            entered.append((shape, reduction))
         out = _output_shape(line, layer, shape)
+        if layer.kind == "]":
+            entry, apart = entered.pop()
+            _check_branch(line, layer, shape, reduction, entry, apart)
+            # the branch sees at least what entered it, so its receptive field is that of both
+            out = (entry[0] + shape[0], *shape[1:])
         parameters, macs = _count(layer, shape, out)
         if parameters > MOST_PARAMETERS:
             reason = f"it would have {parameters:,} parameters, for its input of shape {shape}"
@@ -89,6 +98,8 @@ def _output_shape(line: str, layer: Layer, shape: tuple[int, ...]) -> tuple[int,
         return (prod(shape),)
     if layer.kind in ("GAP", "GMP"):
         return (channel,)
+    if layer.kind in "[]":
+        return shape
     if layer.kind in "NET":
         _check_channels(line, layer, channel, layer.width if layer.kind == "T" else 1, "attention heads")
         _check_norm(line, layer, channel, axes)
@@ -114,6 +125,27 @@ def _output_shape(line: str, layer: Layer, shape: tuple[int, ...]) -> tuple[int,
         _check_norm(line, layer, layer.width, out)
         return (layer.width, *out)
     return (channel, *out)
+
+
+def _check_branch(line: str, layer: Layer, shape: tuple, reduction: tuple, entry: tuple, apart: tuple) -> None:
+    """Refuse a branch whose pixels are not those of what entered it, of shape `entry` and reduction `apart`."""
+    if shape[1:] == entry[1:] and reduction == apart:
+        return
+    reason = f"its branch ends with the shape {shape}, but began with the shape {entry}"
+    if shape[1:] == entry[1:]:
+        steps = " and ".join("x".join(str(r) for r in each) for each in (reduction, apart))
+        reason += f" and other pixels, which are {steps} input pixels apart"
+    factors = [r / a for r, a in zip(reduction, apart, strict=True)]
+    remedy = 'pad with "_same" and give the layers of the branch odd sizes'
+    if all(n * f == m and f >= 1 for n, f, m in zip(shape[1:], factors, entry[1:], strict=True)) and max(factors) > 1:
+        remedy = f'write "U-{"x".join(str(f) for f in factors)}" before it'
+    elif reduction != apart:
+        remedy = (
+            "let the branch upsample by as much as it pools or strides, and crop the input to axes that this divides"
+        )
+    elif any(n > m for n, m in zip(entry[1:], shape[1:], strict=True)):
+        remedy = "crop the input so that what the branch pools or strides by divides the axes, or pad its layers"
+    raise wrong_layer(line, layer, reason, remedy)
 
 
 def _check_channels(line: str, layer: Layer, channel: int, parts: int, name: str) -> None:

@@ -11,12 +11,16 @@
 ``U-2``               upsampling by repetition
 ``E-sincos``          position embedding added to every position: sincos or learned
 ``T-4``               transformer block with 4 attention heads over all positions
+``[`` ``]``           a branch: what the layers between them make is joined, as more channels, to what entered them
 ====================  =====================================================================================
 
 Options follow in any order, each after an underscore: ``_s2`` stride, ``_p1`` padding (both also per axis,
 ``_s1x2x2``), ``_same`` or ``_valid`` padding, ``_g4`` groups, ``_b0`` no bias (``_b1`` bias), ``_d0.3`` dropout,
 ``_m4`` width of the transformer's inner layer in units of its outer one, an activation, a normalisation. A layer
 applies convolution, normalisation, activation and dropout in this order, and has no bias where it has a normalisation.
+
+A branch has to end with the axes it began with, and may hold other branches: ``C-8.3 [ P-2 C-16.3 U-2 ] C-8.3`` is the
+smallest U-Net. The channels that entered come first.
 
 Axes are in NumPy order, the slowest first: (frequency, y, x) for a cube.
 """
@@ -122,6 +126,8 @@ FORMS = {
     "GAP": Form("a global average pooling", "GAP", "GAP", "", ("activation",)),
     "GMP": Form("a global maximum pooling", "GMP", "GMP", "", ("activation",)),
     "F": Form("a flattening", "F", "F", "", ()),
+    "[": Form("the start of a branch", "[", "[", "", ()),
+    "]": Form("the end of a branch", "]", "]", "", ()),
 }
 
 

@@ -17,7 +17,7 @@ DESCRIPTION = {"classes": ["O", "β"], "normalise": [{"name": "tanh", "scale": 1
 NETWORKS = {
     1: ("C-4.5 P-2 N-batch GAP D-2", (2, 16), 2),
     2: ("vit_p4_w8_h2_l1", (1, 8, 8), 2),
-    3: ("C-2.3 R-4.3 GAP", (1, 4, 6, 4), None),
+    3: ("C-2.3 [ P-2 R-4.3 U-2 ] GAP", (1, 4, 6, 4), None),
 }
 
 

@@ -71,3 +71,10 @@ def test_table_has_a_line_a_layer_and_a_total():
     assert len(lines) == len(rows) + 4
     assert "122,570" in lines[-1]
     assert all(row.token in line for row, line in zip(rows, lines[2:], strict=False))
+
+
+def test_a_branch_costs_its_layers_alone():
+    rows = describe("C-4.3 [ P-2 C-6.3 U-2 ] C-2.1", 2, (1, 8, 8))
+    assert [row.name for row in rows if row.token in "[]"] == ["branch", "concatenation"]
+    assert total(rows).macs == 64 * 9 * 4 + 16 * 9 * 4 * 6 + 64 * 10 * 2
+    assert "10x8x8" in format_table(rows)

@@ -8,6 +8,7 @@ from pipeline.nn.network import build
 
 AXES = {1: (12,), 2: (12, 10), 3: (8, 6, 10)}
 SAMPLES = [
+    "C-4.3 [ C-5.4_s2_p1 R-6.3 U-2 ] C-3.3",
     "C-4.3_d0.3 P-2 norm=batch C-6.3 GAP D-8_d0.5 D-3_softmax",
     "C-4.3 R-6.3_s2 E-sincos T-2_d0.1 N-group2 GMP D-3",
     "act=gelu norm=layer C-4.1x3 A-1x2 C-3.1_linear",
@@ -101,6 +102,40 @@ def test_features_are_what_the_last_dense_layer_gets(line):
     assert torch.equal(network.features(x), caught[0])
 
 
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_a_branch_is_joined_behind_what_entered_it(ndim):
+    torch.manual_seed(0)
+    network = build("C-4.3 [ C-5.4_s2_p1 [ P-2 R-3.3 U-2 ] N-batch U-2 ] C-2.1", ndim, (1, *(8,) * ndim)).eval()
+    x = torch.randn(2, 1, *(8,) * ndim)
+    first, _, down, _, pool, residual, grow, _, norm, up, _, last = network.layers
+    outer = first(x)
+    inner = down(outer)
+    inner = torch.cat([inner, grow(residual(pool(inner)))], 1)
+    assert torch.equal(network(x), last(torch.cat([outer, up(norm(inner))], 1)))
+    network(x).square().sum().backward()
+    # the last convolution of a residual block starts at zero, so nothing reaches those before it yet
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_what_enters_a_branch_is_not_changed_by_it():
+    torch.manual_seed(0)
+    network = build("[ N-batch_relu C-2.1_relu ] C-3.1_linear", 2, (2, 4, 4)).eval()
+    x = torch.randn(2, 2, 4, 4)
+    before = x.clone()
+    network(x)
+    assert torch.equal(x, before)
+
+
+def test_a_network_of_branches_runs_on_other_axes_and_gives_features():
+    torch.manual_seed(0)
+    network = build("C-4.3 [ P-2 C-6.3 U-2 ] C-3.3", 2, (1, 8, 8)).eval()
+    assert (network.output_shape, network.reduction) == ((3, 8, 8), (1, 1))
+    assert network(torch.randn(1, 1, 16, 12)).shape == (1, 3, 16, 12)
+    dense = build("C-4.3 [ P-2 C-6.3 U-2 ] GAP D-7 D-3", 2, (1, 8, 8), 3).eval()
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(dense.layers[-1](dense.features(x)), dense(x))
+
+
 def test_a_network_without_dense_layers_returns_features_for_any_axes():
     network = build("C-4.5_s2 E-sincos T-2 C-6.3", 2, (1, 16, 16)).eval()
     assert network.output_shape == (6, 8, 8)
@@ -111,7 +146,13 @@ def test_a_network_without_dense_layers_returns_features_for_any_axes():
 
 @pytest.mark.parametrize(
     ("line", "outputs"),
-    [("resnet-10_w2_stem1", None), ("resnet-10_w2_stem1", 3), ("C-4.3", None), ("C-4.3 GAP D-3", 3)],
+    [
+        ("C-4.3 [ P-2 C-4.3 U-2 ] C-2.1", None),
+        ("resnet-10_w2_stem1", None),
+        ("resnet-10_w2_stem1", 3),
+        ("C-4.3", None),
+        ("C-4.3 GAP D-3", 3),
+    ],
 )
 def test_a_network_can_be_made_again_of_what_it_knows(line, outputs):
     torch.manual_seed(0)

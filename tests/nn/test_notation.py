@@ -41,6 +41,11 @@ def test_directives_hold_for_what_follows_and_tokens_overrule_them():
     assert dense.norm == "none"
 
 
+def test_brackets_need_no_white_space():
+    line = "C-4.3 [ P-2 [ C-8.3 ] U-2 ] C-4.3"
+    assert parse(line.replace(" [ ", "[").replace(" ] ", "]"), 2) == parse(line, 2)
+
+
 def test_the_defaults_of_a_name_end_with_it():
     layers = parse("resnet-10_w4 D-5 D-3", 1)
     assert {layer.activation for layer in layers if layer.kind in "CR"} == {"relu"}
@@ -118,6 +123,15 @@ WRONG = [
     ("vit_p4_w65_h4_l4", 'token 1 "vit_p4_w65_h4_l4"', "cannot be divided among 4", 'write "vit_p4_w68_h4_l4"'),
     ("quark-3", 'token 1 "quark-3"', "layers are C-16.3", "write one of these instead"),
     ("_", 'token 1 "_"', "is not a layer", "write one of these instead"),
+    ("C-4.3 [ C-4.3", 'token 2 "["', 'never ended by a "]"', 'end it with "]"'),
+    ("C-4.3 C-4.3 ]", 'token 3 "]"', 'no "[" before it', 'start the branch with "["'),
+    ("[ C-4.3 [ ] ]", 'token 4 "]"', 'no layer is between it and token 3 "["', "write the layers of the branch there"),
+    ("[ act=relu ]", 'token 3 "]"', "no layer is between", "write the layers of the branch there"),
+    ("[ GAP ] D-3", 'token 2 "GAP"', 'leaves no axes, which the branch that token 1 "["', 'behind the last "]"'),
+    ("[ C-4.3 D-5 ]", 'token 3 "D-5"', "leaves no axes", 'behind the last "]"'),
+    ("[ resnet-10 ]", 'token 2 "resnet-10" (its layer "GAP")', "leaves no axes", 'behind the last "]"'),
+    ("GAP [ N-batch ]", 'token 2 "["', 'needs axes, but token 1 "GAP" has flattened', "move it before that token"),
+    ("[_relu C-4.3 ]", 'token 2 "_relu"', "is not a layer", "write"),
 ]
 
 
@@ -165,6 +179,8 @@ def test_any_text_is_read_or_answered():
         ".",
         "x",
         "=",
+        "[",
+        "]",
         "s",
         "p",
         "g",

@@ -107,6 +107,28 @@ def test_a_shift_by_the_reduction_shifts_the_output_by_one_pixel():
     torch.testing.assert_close(network(x.roll(int(reduction), -1)), network(x).roll(1, -1))
 
 
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_a_branch_adds_its_channels(ndim):
+    axes = (8, 12, 4)[:ndim]
+    steps = trace("C-16.3 [ C-32.4_s2_p1 R-32.3 [ P-2 C-8.3 U-2 ] U-2 ] C-5.3", ndim, (2, *axes))
+    start, inner, join, last = (steps[i] for i in (1, 8, 10, 11))
+    assert start.output_shape == (16, *axes)
+    assert inner.output_shape == (40, *(n // 2 for n in axes))
+    assert (join.input_shape, join.output_shape) == ((40, *axes), (56, *axes))
+    assert all((step.parameters, step.macs) == (0, 0) for step in (start, inner, join))
+    assert last.parameters == 56 * 3**ndim * 5 + 5
+    assert last.reduction == (1,) * ndim
+
+
+def test_the_wider_path_of_a_branch_is_what_is_seen():
+    def field(line):
+        return trace(line, 2, (1, 24, 24))[-1].field
+
+    deep = "C-2.3 C-2.4_s2_p1 C-2.5 U-2 C-2.3"
+    assert field(deep.replace("C-2.4", "[ C-2.4").replace("U-2", "U-2 ]")) == field(deep)
+    assert field("C-2.7 [ C-2.1 ]") == (7, 7)
+
+
 @pytest.mark.parametrize(
     ("line", "shape", "outputs", "reason", "remedy"),
     [
@@ -171,6 +193,25 @@ def test_a_shift_by_the_reduction_shifts_the_output_by_one_pixel():
             "give 3 positive",
         ),
         ("D-3", (1, 8, 0), 3, "the input shape (1, 8, 0)", "give 3 positive"),
+        (
+            "C-4.3 [ P-2 C-6.3 U-2 ]",
+            (1, 9, 8),
+            None,
+            'token 6 "]": its branch ends with the shape (6, 8, 8), but began with the shape (4, 9, 8)',
+            "crop the input so that",
+        ),
+        ("[ C-6.3_s2x4 ]", (1, 8, 8), None, "ends with the shape (6, 4, 2), but began", 'write "U-2x4" before it'),
+        ("[ C-6.3 C-6.4 ]", (1, 8, 8), None, "ends with the shape (6, 7, 7)", "crop the input"),
+        ("[ C-6.2_p1 ]", (1, 8, 8), None, "ends with the shape (6, 9, 9)", 'pad with "_same"'),
+        ("[ U-2 ]", (1, 8, 8), None, "ends with the shape (1, 16, 16)", "upsample by as much as it pools"),
+        (
+            "[ C-6.3_s2 ]",
+            (1, 1, 1),
+            None,
+            "and other pixels, which are 2x2 and 1x1 input",
+            "upsample by as much as it pools",
+        ),
+        ("[ C-6.3_s2 ]", (1, 7, 8), None, "ends with the shape (6, 4, 4), but began", "crop the input to axes"),
     ],
 )
 def test_a_line_that_does_not_fit(line, shape, outputs, reason, remedy):
