@@ -137,7 +137,10 @@ def _check_branch(line: str, layer: Layer, shape: tuple, reduction: tuple, entry
         reason += f" and other pixels, which are {steps} input pixels apart"
     factors = [r / a for r, a in zip(reduction, apart, strict=True)]
     remedy = 'pad with "_same" and give the layers of the branch odd sizes'
-    if all(n * f == m and f >= 1 for n, f, m in zip(shape[1:], factors, entry[1:], strict=True)) and max(factors) > 1:
+    if (
+        all(n * f == m and f.denominator == 1 for n, f, m in zip(shape[1:], factors, entry[1:], strict=True))
+        and max(factors) > 1
+    ):
         remedy = f'write "U-{"x".join(str(f) for f in factors)}" before it'
     elif reduction != apart:
         remedy = (
