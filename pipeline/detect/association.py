@@ -144,7 +144,7 @@ def associate(
     quality = boxes.new_zeros(state.shape)
 
     shape = torch.tensor(cells, device=boxes.device)
-    cell = ((target_box.mean(1) + 0.5) / torch.tensor(reduction).to(boxes)).floor().long()
+    cell = ((target_box.mean(1) + 0.5) / boxes.new_tensor(reduction)).floor().long()
     inside = ((cell >= 0) & (cell < shape)).all(1).nonzero()[:, 0]
     place = targets.image[inside]
     for axis in range(ndim):

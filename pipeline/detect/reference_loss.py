@@ -122,4 +122,4 @@ class ReferenceLoss:
 
     def _one_hot(self, values: Tensor, label: Tensor) -> Tensor:
         places = torch.arange(values.shape[1], device=values.device)
-        return torch.where(places == label[:, None], YES, NO).to(values)
+        return torch.where(places == label[:, None], values.new_tensor(YES), values.new_tensor(NO))

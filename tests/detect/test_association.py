@@ -96,7 +96,9 @@ def slowly(boxes, objectness, targets, priors, reduction, settings, seen=0, size
                     if image[t] == i and metric_of(settings.metric, boxes[i][c][k], box) > settings.limit("good"):
                         state[k] = 1
             listed = members.get((i, c), [])
-            table = {(t, k): metric_of(settings.metric, boxes[i][c][k], target_box[t]) for t in listed for k in range(count)}
+            table = {
+                (t, k): metric_of(settings.metric, boxes[i][c][k], target_box[t]) for t in listed for k in range(count)
+            }
             far = {(t, k): distance_of(settings, size_clamp, sizes[t], priors[k]) for t in listed for k in range(count)}
             allowed = {}
             for t in listed:
@@ -248,10 +250,15 @@ def test_a_batch_is_its_images(ndim):
     together = associate(boxes, objectness, targets, *rest, settings)
     for i in range(len(boxes)):
         own = (targets.image == i).nonzero()[:, 0]
-        some = Targets(torch.zeros_like(own), *(getattr(targets, x)[own] for x in ("box", "difficult", "label", "values")))
+        some = Targets(
+            torch.zeros_like(own), *(getattr(targets, x)[own] for x in ("box", "difficult", "label", "values"))
+        )
         alone = associate(boxes[i : i + 1], objectness[i : i + 1], some, *rest, settings)
         assert torch.equal(alone.state[0], together.state[i])
-        assert torch.equal(torch.where(alone.target < 0, -1, (own if len(own) else own.new_zeros(1))[alone.target])[0], together.target[i])
+        assert torch.equal(
+            torch.where(alone.target < 0, -1, (own if len(own) else own.new_zeros(1))[alone.target])[0],
+            together.target[i],
+        )
 
 
 def test_the_order_of_the_targets_does_not_matter():
