@@ -80,6 +80,19 @@ class Background:
         rms = np.array(read_rms(section), np.float32)
         return (np.zeros_like(rms) if read_median is None else np.array(read_median(section), np.float32)), rms
 
+    def at_positions(self, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The median and the rms of the pixels nearest to positions `(n, N)`, float64 (n,) each."""
+        last = np.array(self.shape) - 1
+        pixels = np.clip(np.rint(np.nan_to_num(centres)), 0, last).astype(int)
+        if self.maps is None:
+            middles = [(borders[:-1] + borders[1:] - 1) / 2 for borders in self.edges]
+            places = [np.interp(pixels[:, axis], middle, np.arange(len(middle))) for axis, middle in enumerate(middles)]
+            return tuple(
+                ndimage.map_coordinates(cells, places, order=1, mode="nearest") for cells in (self.median, self.rms)
+            )
+        single = [self.at([slice(at, at + 1) for at in pixel]) for pixel in pixels]
+        return tuple(np.array([part[which].item() for part in single]) for which in (0, 1))
+
     def summary(self) -> dict[str, float]:
         """The median, least and greatest rms of the cells, and their median background, in the frame's unit."""
         return {

@@ -1,0 +1,133 @@
+"""What the output channels of the detector mean."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.detect.objects import Objects
+from pipeline.detect.symmetry import COSINE, SINE, Symmetry
+
+# The half-width of the interval that holds 68.27 % of a Laplace distribution of scale 1, to compare with a Gaussian.
+LAPLACE_SIGMA = -float(np.log(1 - 0.6827))
+_LEAST_SPREAD = 0.05
+WIDEST = 5.0
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The boxes of n cells, or of a grid of them in front of the last axis.
+
+    logit : (n,) of being an object. centre, size : (n, N) [pixel]. values : (n, P). width : (n, N + P) the Laplace
+    scale of centre and values, in their units. classes : (n, C) logits.
+    """
+
+    logit: Tensor
+    centre: Tensor
+    size: Tensor
+    values: Tensor
+    width: Tensor
+    classes: Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The channels of a cell: objectness, position, size, values, log-widths, classes; one box a cell.
+
+    Sizes (their logarithm) and values are learnt in units of the training objects' spread about their mean.
+
+    values, classes : names. reduction : pixels from cell to cell, an axis. mean, spread : (N + P) of ln size, values.
+    """
+
+    values: tuple[str, ...]
+    classes: tuple[str, ...]
+    reduction: tuple[int, ...]
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    @classmethod
+    def of(cls, objects: Objects, values: Sequence[str], classes: Sequence[str], reduction: Sequence[int]) -> "Layout":
+        """The layout whose units suit the training `objects`."""
+        learnt = np.concatenate([np.log(objects.size), objects.values], axis=1)
+        mean, spread = learnt.mean(0), np.maximum(learnt.std(0), _LEAST_SPREAD)
+        ndim = len(reduction)
+        names = ["size"] * ndim + list(values)
+        # What a symmetry of the sky exchanges must have one unit, and what it reverses no mean.
+        alike = [range(max(ndim - 2, 0), ndim), [at for at, name in enumerate(names) if name in (COSINE, SINE)]]
+        for group in alike:
+            mean[group], spread[group] = mean[group].mean(), spread[group].mean()
+        mean[alike[1]] = 0.0
+        return cls(tuple(values), tuple(classes), tuple(reduction), tuple(mean.tolist()), tuple(spread.tolist()))
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Layout":
+        return cls(**{name: tuple(value) for name, value in content.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.reduction)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's last layer."""
+        return channels(self.ndim, len(self.values), len(self.classes))
+
+    def split(self, raw: Tensor) -> dict[str, Tensor]:
+        """The parts of (..., channels): objectness, position, size, values, width, classes."""
+        n, p = self.ndim, len(self.values)
+        sizes = [1, n, n, p, n + p, len(self.classes)]
+        return dict(
+            zip(("objectness", "position", "size", "values", "width", "classes"), raw.split(sizes, -1), strict=True)
+        )
+
+    def turn(self, raw: Tensor, symmetry: Symmetry) -> Tensor:
+        """What `raw` (channels, *cells) would be for a frame turned by `symmetry`."""
+        part = self.split(symmetry.image(raw).movedim(0, -1))
+        part["position"] = symmetry.offsets(part["position"])
+        part["size"] = symmetry.sizes(part["size"])
+        part["values"] = symmetry.values(part["values"], self.values)
+        width = part["width"]
+        part["width"] = torch.cat([symmetry.sizes(width[..., : self.ndim]), width[..., self.ndim :]], -1)
+        return torch.cat(list(part.values()), -1).movedim(-1, 0)
+
+    def targets(self, objects_size: Tensor, objects_values: Tensor) -> tuple[Tensor, Tensor]:
+        """ln size (n, N) and values (n, P) in the units that the network learns."""
+        n = self.ndim
+        mean, spread = objects_size.new_tensor(self.mean), objects_size.new_tensor(self.spread)
+        return (objects_size.log() - mean[:n]) / spread[:n], (objects_values - mean[n:]) / spread[n:]
+
+    def decode(self, raw: Tensor, cells: Tensor) -> Decoded:
+        """Boxes from the channels (n, channels) of the cells whose indices are (n, N)."""
+        part = self.split(raw.float())
+        n = self.ndim
+        step = part["position"].new_tensor(self.reduction)
+        mean, spread = step.new_tensor(self.mean), step.new_tensor(self.spread)
+        width = part["width"].clamp(-WIDEST, WIDEST).exp() * torch.cat([step, spread[n:]])
+        return Decoded(
+            logit=part["objectness"][..., 0],
+            centre=(cells + 0.5 + part["position"]) * step - 0.5,
+            size=(mean[:n] + part["size"] * spread[:n]).exp(),
+            values=mean[n:] + part["values"] * spread[n:],
+            width=width,
+            classes=part["classes"],
+        )
+
+
+def channels(ndim: int, values: int, classes: int) -> int:
+    """Channels of one box: 1 + 2 N + P + (N + P) + C."""
+    return 1 + 3 * ndim + 2 * values + classes
+
+
+def start(network: torch.nn.Module, prior: float = 0.01) -> None:
+    """Let every cell begin with the probability `prior` (Lin et al. 2017, section 4.1), all else at its mean."""
+    last = [module for module in network.modules() if isinstance(module, torch.nn.modules.conv._ConvNd)][-1]
+    with torch.no_grad():
+        last.weight.mul_(0.1)
+        last.bias.zero_()
+        last.bias[0] = float(np.log(prior / (1 - prior)))

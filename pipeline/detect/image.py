@@ -1,0 +1,97 @@
+"""A continuum image opened for detection: its pixels by section, noise, beam and primary beam."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from pipeline.data.background import Background, measure_background
+from pipeline.detect import continuum
+from pipeline.detect.continuum import PixelBeam
+from pipeline.detect.crops import LabelledField
+from pipeline.detect.objects import Objects
+from pipeline.detect.predict import standardised
+from pipeline.errors import UserError
+from pipeline.sky.geometry import ellipse_to_pixel, sky_to_pixel
+from pipeline.sky.window import FrameReader
+
+
+@dataclass
+class ContinuumImage:
+    """An image in Jy/beam with what the detector needs to know of it.
+
+    reader : gives sections (y, x). background : its local median and rms [Jy/beam].
+    attenuation : the primary beam's image, or None.
+    """
+
+    reader: FrameReader
+    background: Background
+    attenuation: FrameReader | None = None
+
+    @classmethod
+    def open(cls, source: str | os.PathLike, primary_beam: str | os.PathLike | None = None) -> "ContinuumImage":
+        """Open the FITS image `source` and measure its noise.
+
+        Raises
+        ------
+        UserError : not an image in a unit of brightness, no beam, no valid pixel, no noise.
+        """
+        reader = FrameReader(source)
+        background = measure_background(reader.read, reader.shape, where=source)
+        if not background.summary()["median_rms"] > 0:
+            raise UserError(source, "has no noise (its median absolute deviation is 0)", "give an image with noise")
+        beam = None if primary_beam is None else FrameReader(primary_beam, unit=None)
+        return cls(reader, background, beam)
+
+    @property
+    def path(self) -> str:
+        return self.reader.path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.reader.shape
+
+    @cached_property
+    def beam(self) -> PixelBeam:
+        """The restoring beam in the pixels of the middle of the image."""
+        beam, (y, x) = self.reader.beam, ([(side - 1) / 2] for side in self.shape)
+        if self.reader.wcs is None:
+            raise UserError(self.path, "has no celestial coordinates, so its beam in pixels is unknown", "add a WCS")
+        major, minor, theta = ellipse_to_pixel(
+            self.reader.wcs, x, y, *([3600 * axis] for axis in (beam.major, beam.minor)), [beam.pa]
+        )
+        return PixelBeam(float(major[0]), float(minor[0]), float(theta[0]))
+
+    def attenuation_at(self, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+        """The primary beam at positions (n,) [deg], by linear interpolation; 1 where no image of it was given."""
+        if self.attenuation is None:
+            return np.ones(len(ra))
+        from scipy.ndimage import map_coordinates
+
+        x, y = sky_to_pixel(self.attenuation.wcs, ra, dec)
+        whole = self.attenuation.read([slice(None)] * 2)
+        return map_coordinates(whole, [y, x], order=1, mode="constant", cval=np.nan)
+
+    def rms_at(self, centre: np.ndarray) -> np.ndarray:
+        """The local noise at pixel positions (n, 2) [Jy/beam]."""
+        return self.background.at_positions(centre)[1]
+
+    def objects(self, truth: pd.DataFrame) -> Objects:
+        """What the image shows of a truth table with the official columns; positions may lie outside."""
+        x, y = sky_to_pixel(self.reader.wcs, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))
+        attenuation = self.attenuation_at(truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))
+        rms = self.rms_at(np.stack([y, x], axis=1))
+        return continuum.to_objects(truth, self.reader.wcs, self.beam, rms, attenuation)
+
+    def labelled(self, truth: pd.DataFrame, section: Sequence[slice], least_snr: float) -> LabelledField:
+        """The section of the image to learn from, with the objects in it that are bright enough."""
+        objects = self.objects(truth)
+        low = np.array([part.start for part in section])
+        high = np.array([part.stop for part in section])
+        inside = ((objects.centre >= low - 0.5) & (objects.centre < high - 0.5)).all(1)
+        objects = objects.take(np.flatnonzero(inside & (objects.snr > least_snr)))
+        objects.centre = objects.centre - low
+        return LabelledField(standardised(self.reader.read, self.background, section), objects, self.beam.conditions)

@@ -1,0 +1,74 @@
+"""The loss of the detector: objectness of every cell, and the likelihood of what the positive cells say."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.detect.head import WIDEST, Layout
+from pipeline.detect.settings import LossSettings
+from pipeline.detect.symmetry import COSINE, SINE
+
+
+@dataclass
+class Targets:
+    """The objects of a batch: `owner` (b, *cells) of each cell, and centre (t, N), size (t, N), values (t, P), label."""
+
+    owner: Tensor
+    centre: Tensor
+    size: Tensor
+    values: Tensor
+    label: Tensor
+
+
+def detection_loss(raw: Tensor, targets: Targets, layout: Layout, settings: LossSettings) -> dict[str, Tensor]:
+    """The parts of the loss of network outputs (b, channels, *cells), each a sum over cells by the positive cells.
+
+    - objectness: binary cross-entropy, or focal loss (Lin et al. 2017, equation 4) where `focal` > 0;
+    - position, values: minus the log-likelihood of a Laplace or normal distribution of the predicted width
+      (Kendall & Gal 2017, equation 5 for the normal one), so that the widths become the error bars;
+    - size: absolute error of ln size in units of the training spread; classes: cross-entropy where the class is known.
+    """
+    raw = raw.float().movedim(1, -1)
+    part = layout.split(raw)
+    mask = targets.owner >= 0
+    count = mask.sum().clamp(min=1)
+    logit, truth = part["objectness"][..., 0], mask.float()
+    cross = F.binary_cross_entropy_with_logits(logit, truth, reduction="none")
+    if settings.focal:
+        cross = cross * (1 - torch.exp(-cross)) ** settings.focal
+    losses = {"objectness": settings.objectness * cross.sum() / count}
+
+    found = {name: value[mask] for name, value in part.items()}
+    owner = targets.owner[mask]
+    cells = mask.nonzero()[:, 1:]
+    step = raw.new_tensor(layout.reduction)
+    position = (targets.centre[owner].to(raw) + 0.5) / step - cells - 0.5
+    size, values = layout.targets(targets.size.to(raw), targets.values.to(raw))
+    log_width = found["width"].clamp(-WIDEST, WIDEST)
+    n = layout.ndim
+    weights = raw.new_tensor([settings.angle if name in (COSINE, SINE) else 1.0 for name in layout.values])
+    nll = _NEGATIVE_LOG[settings.likelihood]
+    losses["position"] = settings.position * nll(found["position"] - position, log_width[:, :n]).sum() / count
+    if len(layout.values):
+        per_value = nll(found["values"] - values[owner], log_width[:, n:]) * weights
+        losses["values"] = settings.values * per_value.sum() / count
+    losses["size"] = settings.size * (found["size"] - size[owner]).abs().sum() / count
+    if len(layout.classes):
+        label = targets.label[owner]
+        known = label >= 0
+        cross = F.cross_entropy(found["classes"][known], label[known], reduction="sum")
+        losses["classes"] = settings.classes * cross / count
+    return losses
+
+
+def _laplace(residual: Tensor, log_width: Tensor) -> Tensor:
+    return residual.abs() * torch.exp(-log_width) + log_width
+
+
+def _normal(residual: Tensor, log_width: Tensor) -> Tensor:
+    return 0.5 * (residual * torch.exp(-log_width)) ** 2 + log_width
+
+
+_NEGATIVE_LOG = {"laplace": _laplace, "normal": _normal}

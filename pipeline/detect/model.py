@@ -1,0 +1,61 @@
+"""A trained detector in one model file: network, layout, calibrator, thresholds and the noise it was trained on."""
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from pipeline.detect.calibrate import Calibrator
+from pipeline.detect.head import Layout
+from pipeline.detect.train import Detector, Names
+from pipeline.errors import UserError
+from pipeline.learn.model_file import load_model, save_model
+
+
+@dataclass
+class Model:
+    """A detector and all that applying it needs.
+
+    calibrator : probability and errors. threshold : the probability that maximises the expected score.
+    radius : of the suppression [pixel]. symmetric : whether the calibrator was fitted on averages over symmetries.
+    trained : what it was trained on, as JSON: "noise" (texture), "beam" (least, greatest FWHM [pixel]), "settings",
+    "provenance", "measured" (figures on the validation area) and the like.
+    """
+
+    detector: Detector
+    calibrator: Calibrator
+    threshold: float
+    radius: float
+    symmetric: bool
+    trained: dict[str, Any]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the model file, whole or not at all."""
+        description = {
+            "kind": "detect",
+            "layout": self.detector.layout.to_dict(),
+            "names": asdict(self.detector.names),
+            "calibrator": self.calibrator.to_dict(),
+            "threshold": self.threshold,
+            "radius": self.radius,
+            "symmetric": self.symmetric,
+            "trained": self.trained,
+        }
+        save_model(path, self.detector.network, description)
+
+
+def load(path: str | os.PathLike, device: torch.device | str = "cpu") -> Model:
+    """The model in a file that `Model.save` wrote.
+
+    Raises
+    ------
+    UserError : not a model file, or one of another kind.
+    """
+    network, told = load_model(path, device)
+    if told.get("kind") != "detect":
+        raise UserError(path, f"is a model to {told.get('kind', 'do something else')}", "give a model of a detector")
+    names = Names(**{name: tuple(value) for name, value in told["names"].items()})
+    detector = Detector(network, Layout.from_dict(told["layout"]), names)
+    calibrator = Calibrator.from_dict(told["calibrator"])
+    return Model(detector, calibrator, told["threshold"], told["radius"], told["symmetric"], told["trained"])

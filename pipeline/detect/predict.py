@@ -1,0 +1,142 @@
+"""Detection in a frame of any size: tile by tile, in memory that does not grow with it."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.data.background import Background, Reader
+from pipeline.data.tiles import Tile, read_ahead, tiles
+from pipeline.detect.boxes import suppress_by_distance
+from pipeline.detect.head import Layout
+from pipeline.detect.inputs import network_input
+from pipeline.detect.symmetry import symmetries
+from pipeline.nn.network import Network
+
+# Suppression runs through chains of neighbours; chains longer than this do not occur [pixel].
+_CHAIN = 16
+_SIDE = {1: 1 << 20, 2: 1024, 3: 128}
+
+
+@dataclass
+class Detections:
+    """n detections of a frame, in numpy arrays as `pipeline.detect.head.Decoded`.
+
+    rms : (n,) local noise in the unit of the frame.
+    """
+
+    logit: np.ndarray
+    centre: np.ndarray
+    size: np.ndarray
+    values: np.ndarray
+    width: np.ndarray
+    classes: np.ndarray
+    rms: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.logit)
+
+    def take(self, chosen: np.ndarray) -> "Detections":
+        """The detections of a mask or of indices."""
+        return Detections(*(getattr(self, part.name)[chosen] for part in fields(self)))
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search a frame.
+
+    least : lowest logit that is kept. radius : detections nearer to a better one are dropped [pixel].
+    symmetric : average the network's outputs over the symmetries of the sky, at their cost.
+    side : of a tile's core [pixel]; None suits the number of axes.
+    """
+
+    least: float = -2.0
+    radius: float = 2.75
+    symmetric: bool = False
+    side: int | None = None
+
+
+def detect(
+    network: Network,
+    layout: Layout,
+    read: Reader,
+    background: Background,
+    conditions: Sequence[float],
+    names: Sequence[str],
+    search: Search,
+) -> Detections:
+    """Every detection of the frame that `read` gives by sections, in the order of the tiles.
+
+    conditions, names : (K,) numbers of the frame that the network is told, and what they are.
+    The result does not depend on the tiles: a window holds the network's field around its core, and a detection is
+    kept by the tile whose core holds its centre.
+    """
+    ndim = layout.ndim
+    deepest = max(max(step.reduction) for step in network.steps if step.reduction)
+    halo = max(-(-side // 2) for side in network.field) + _CHAIN
+    side = search.side or _SIDE[ndim]
+    plan = tiles(background.shape, core=side, halo=halo, multiple=deepest)
+    device = next(network.parameters()).device
+    told = torch.tensor([list(conditions)], dtype=torch.float32, device=device)
+    found = []
+    for tile, pixels in read_ahead(lambda section: standardised(read, background, section), plan, fill=0.0):
+        snr = torch.from_numpy(pixels)[None].to(device)
+        with torch.inference_mode(), _precision(device):
+            raw = _forward(network, layout, snr, told, names, search.symmetric)
+        found.append(_collect(raw, layout, tile, background, search))
+    return join(found)
+
+
+def join(parts: Sequence[Detections]) -> Detections:
+    """One after the other."""
+    return Detections(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Detections)))
+
+
+def _precision(device: torch.device) -> contextlib.AbstractContextManager:
+    if device.type == "cpu":
+        # Half precision is slower than full where the processor only emulates it.
+        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.autocast("cpu", torch.bfloat16, enabled=able)
+    return torch.autocast(device.type, torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
+
+
+def standardised(read: Reader, background: Background, section: Sequence[slice]) -> np.ndarray:
+    """The signal-to-noise ratio in a section of a frame, float32 (*section), 0 where there is no valid pixel."""
+    pixels = read(section)
+    median, rms = background.at(section)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        snr = (pixels - median) / rms
+    return np.nan_to_num(snr, copy=False, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
+
+
+def _forward(network, layout: Layout, snr: Tensor, told: Tensor, names: Sequence[str], symmetric: bool) -> Tensor:
+    """Raw outputs (channels, *cells), averaged over the symmetries where asked."""
+    if not symmetric:
+        return network(network_input(snr, told))[0]
+    total = None
+    every = symmetries(layout.ndim)
+    for turn in every:
+        raw = network(network_input(turn.image(snr), turn.values(told, names)))[0].float()
+        back = layout.turn(raw, turn.inverse)
+        total = back if total is None else total + back
+    return total / len(every)
+
+
+def _collect(raw: Tensor, layout: Layout, tile: Tile, background: Background, search: Search) -> Detections:
+    """The detections that the tile owns."""
+    cells = (raw[0] >= search.least).nonzero()
+    decoded = layout.decode(raw[(slice(None), *cells.T)].T, cells)
+    centre = decoded.centre.cpu().numpy().astype(float) + tile.origin
+    logit = decoded.logit.cpu().numpy()
+    lower = np.array([part.start for part in tile.core]) - 0.5 - _CHAIN
+    upper = np.array([part.stop for part in tile.core]) - 0.5 + _CHAIN
+    near = np.flatnonzero(((centre >= lower) & (centre < upper)).all(1))
+    best = suppress_by_distance(torch.from_numpy(centre[near]), torch.from_numpy(logit[near]), search.radius)
+    kept = near[best.numpy()]
+    kept = kept[tile.owns(centre[kept])]
+    pick = {name: getattr(decoded, name).cpu().numpy()[kept] for name in ("size", "values", "width", "classes")}
+    return Detections(logit=logit[kept], centre=centre[kept], rms=background.at_positions(centre[kept])[1], **pick)
+

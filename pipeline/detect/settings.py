@@ -1,0 +1,53 @@
+"""What the detector can be told about its objects, its loss and its crops."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.learn.settings import TrainSettings
+from pipeline.settings import Settings
+
+
+class ObjectSettings(Settings):
+    """Which objects are learnt, and which cells answer for them."""
+
+    least_snr: float = Field(
+        2.0, gt=0, allow_inf_nan=False, description="least effective signal-to-noise ratio of a learnable object"
+    )
+    margin: float = Field(
+        1.0, ge=0, le=64, description="how far beyond half a cell an object's cells reach along each axis [pixel]"
+    )
+
+
+class LossSettings(Settings):
+    """The weights of the loss's terms."""
+
+    likelihood: Literal["laplace", "normal"] = Field("laplace", description="the distribution of errors")
+    focal: float = Field(1.5, ge=0, le=5, description="exponent of the focal loss; 0 is binary cross-entropy")
+    objectness: float = Field(1.0, gt=0, le=100, description="weight of being an object")
+    position: float = Field(0.25, ge=0, le=100, description="weight of the position")
+    size: float = Field(0.05, ge=0, le=100, description="weight of the box's sides")
+    values: float = Field(0.25, ge=0, le=100, description="weight of the parameters")
+    angle: float = Field(0.25, ge=0, le=100, description="weight of a position angle among the parameters")
+    classes: float = Field(0.25, ge=0, le=100, description="weight of the class")
+
+
+# 26 kMAC a pixel at a receptive field of 81 pixels: residual blocks at a quarter of the resolution, answers at a half.
+NETWORK = "C-32.4_s2_p1 [ C-64.4_s2_p1 R-64.3 R-64.3 R-64.3 R-64.3 U-2 ] C-32.3"
+
+
+class DetectorSettings(Settings):
+    """The network, its objects, loss and crops, and how it is trained."""
+
+    network: str = Field(NETWORK, description="the network without its last layer, which the parameters decide")
+    objects: ObjectSettings = Field(ObjectSettings(), description="which objects are learnt")
+    loss: LossSettings = Field(LossSettings(), description="the terms of the loss")
+    crop: int = Field(128, ge=16, le=4096, description="side of the crops that are trained on [pixel]")
+    steps: int = Field(200, gt=0, description="gradient steps an epoch")
+    held_out_steps: int = Field(20, gt=0, description="batches of validation crops after each epoch")
+    train: TrainSettings = Field(
+        TrainSettings(
+            epochs=20, batch=8, learning_rate=2e-3, warmup=0.5, ema=0.998, clip=2.0, weight_decay=1e-4
+        ),
+        description="optimiser, schedule, precision, stopping",
+    )

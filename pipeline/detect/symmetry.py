@@ -1,0 +1,66 @@
+"""The symmetries of the sky on a pixel grid: flips, and the exchange of the two sky axes."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Twice the position angle as a vector: flips and exchanges of axes only change its signs.
+COSINE, SINE = "cos_2pa", "sin_2pa"
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """Axis k of the result is axis `order[k]` of the input, reversed where `flips[k]`."""
+
+    order: tuple[int, ...]
+    flips: tuple[bool, ...]
+
+    def image(self, x: Tensor) -> Tensor:
+        """Apply to (..., *axes)."""
+        lead = x.ndim - len(self.order)
+        x = x.permute(*range(lead), *(lead + axis for axis in self.order))
+        turned = [lead + axis for axis, flip in enumerate(self.flips) if flip]
+        return x.flip(turned) if turned else x
+
+    def positions(self, centre: Tensor, shape: Sequence[int]) -> Tensor:
+        """Apply to pixel coordinates (..., N) of a frame that has `shape` before."""
+        centre = centre[..., list(self.order)]
+        last = centre.new_tensor([shape[axis] - 1 for axis in self.order])
+        return torch.where(self._flips(centre), last - centre, centre)
+
+    def offsets(self, offset: Tensor) -> Tensor:
+        """Apply to differences of coordinates (..., N)."""
+        offset = offset[..., list(self.order)]
+        return torch.where(self._flips(offset), -offset, offset)
+
+    def sizes(self, size: Tensor) -> Tensor:
+        """Apply to lengths along the axes (..., N)."""
+        return size[..., list(self.order)]
+
+    def values(self, values: Tensor, names: Sequence[str]) -> Tensor:
+        """Apply to parameters (..., P) called `names`; only position angles change."""
+        signs = [1.0] * len(names)
+        if COSINE in names and self.order[-1] != len(self.order) - 1:
+            signs[names.index(COSINE)] = -1.0
+        if SINE in names and self.flips[-1] != self.flips[-2]:
+            signs[names.index(SINE)] = -1.0
+        return values * values.new_tensor(signs)
+
+    @property
+    def inverse(self) -> "Symmetry":
+        """What undoes it."""
+        back = tuple(self.order.index(axis) for axis in range(len(self.order)))
+        return Symmetry(back, tuple(self.flips[axis] for axis in back))
+
+    def _flips(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.flips, device=like.device)
+
+
+def symmetries(ndim: int) -> list[Symmetry]:
+    """All of them, the identity first: 2 of a spectrum, 8 of an image, 16 of a cube (frequency, y, x)."""
+    straight = tuple(range(ndim))
+    orders = [straight] if ndim == 1 else [straight, (*straight[:-2], ndim - 1, ndim - 2)]
+    return [Symmetry(order, flips) for order in orders for flips in itertools.product((False, True), repeat=ndim)]

@@ -1,0 +1,136 @@
+"""Training the detector on labelled fields: fields in, a network and the layout of its outputs out."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.detect.crops import Batch, Crops, LabelledField
+from pipeline.detect.head import Layout, channels, start
+from pipeline.detect.inputs import input_channels, network_input
+from pipeline.detect.loss import Targets, detection_loss
+from pipeline.detect.objects import Objects
+from pipeline.detect.settings import DetectorSettings
+from pipeline.detect.targets import assign
+from pipeline.errors import UserError
+from pipeline.learn.device import pick_device
+from pipeline.learn.loop import Outcome, fit
+from pipeline.learn.settings import TrainSettings
+from pipeline.nn.network import Network, build
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a detector learns of its objects, and is told of its frames: the names of the numbers."""
+
+    values: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+
+
+@dataclass
+class Detector:
+    """A network that detects, in memory: what it was trained on is in its layout and names."""
+
+    network: Network
+    layout: Layout
+    names: Names
+    outcome: Outcome | None = None
+
+
+def train_detector(
+    fields: Sequence[LabelledField],
+    held_out: Sequence[LabelledField],
+    names: Names,
+    settings: DetectorSettings,
+    folder: Path,
+    *,
+    seed: int,
+    device: str | None = None,
+    begin: Detector | None = None,
+    progress: Callable[[dict], None] | None = None,
+    depends: dict[str, Any] | None = None,
+) -> Detector:
+    """Train on crops of `fields`; the best epoch is chosen by the loss on fixed crops of the fields `held_out`.
+
+    N is the number of axes of the fields. `begin` is a trained detector to go on from, in its own layout. `folder`
+    receives the checkpoint and history.csv; a training that was interrupted goes on from there.
+
+    Raises
+    ------
+    UserError : no learnable object, a network that does not fit, or a loss that is not finite.
+    """
+    objects = [field.objects for field in fields]
+    if not sum(map(len, objects)):
+        what = f"holds no object of a signal-to-noise ratio above {settings.objects.least_snr:g}"
+        raise UserError("training area", what, "add labelled sky, lower objects.least_snr, or check units and positions")
+    where = pick_device(device or settings.train.device)
+    network, layout = _begin(objects, fields[0].snr.ndim, names, settings, seed, begin)
+    crops = Crops(
+        fields, settings.crop, settings.train.batch, settings.steps, seed, names.values, names.conditions
+    )
+    fixed = Crops(
+        held_out, settings.crop, settings.train.batch, settings.held_out_steps, seed, names.values, names.conditions, False
+    )
+    outcome = fit(
+        network,
+        crops,
+        lambda network, batch: batch_loss(network, batch, layout, settings),
+        lambda network: _validate(network, fixed, layout, settings, where),
+        fast_precision(settings.train, where),
+        folder,
+        seed=seed,
+        device=where,
+        progress=progress,
+        depends=depends,
+    )
+    return Detector(network, layout, names, outcome)
+
+
+def fast_precision(settings: TrainSettings, device: torch.device) -> TrainSettings:
+    """`auto` becomes bfloat16 on processors that compute with it too: it doubles the speed of large frames."""
+    if settings.precision == "auto" and device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return settings.model_copy(update={"precision": "bf16"})
+    return settings
+
+
+def batch_loss(network: nn.Module, batch: Batch, layout: Layout, settings: DetectorSettings) -> dict[str, Tensor]:
+    """The parts of the loss on one batch of `Crops`."""
+    snr, told, image, centre, size, values, label, brightness = batch
+    raw = network(network_input(snr, told))
+    owner = assign(
+        centre, image, brightness, len(snr), raw.shape[2:], layout.reduction, settings.objects.margin
+    )
+    return detection_loss(raw, Targets(owner, centre, size, values, label), layout, settings.loss)
+
+
+def _begin(
+    objects: Sequence[Objects], ndim: int, names: Names, settings: DetectorSettings, seed: int, begin: Detector | None
+) -> tuple[Network, Layout]:
+    if begin is not None:
+        if begin.names != names:
+            raise UserError("model", "was trained for other parameters", "start from a model of the same kind")
+        return begin.network.train(), begin.layout
+    torch.manual_seed(seed)
+    outputs = channels(ndim, len(names.values), len(names.classes))
+    shape = (input_channels(len(names.conditions)), *[settings.crop] * ndim)
+    network = build(f"{settings.network} C-{outputs}.1_linear_none", ndim, shape)
+    start(network)
+    joined = [np.concatenate([getattr(part, name) for part in objects]) for name in Objects.__dataclass_fields__]
+    return network, Layout.of(Objects(*joined), names.values, names.classes, network.reduction)
+
+
+def _validate(
+    network: nn.Module, crops: Crops, layout: Layout, settings: DetectorSettings, device: torch.device
+) -> dict[str, float]:
+    """The loss, and its parts, over the first epoch of `crops`."""
+    sums: dict[str, float] = {}
+    for batch in itertools.islice(crops.epoch(0), len(crops)):
+        for name, value in batch_loss(network, tuple(part.to(device) for part in batch), layout, settings).items():
+            sums[name] = sums.get(name, 0.0) + float(value) / len(crops)
+    return {"loss": sum(sums.values()), **sums}
