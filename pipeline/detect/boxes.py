@@ -11,7 +11,7 @@ import torch
 from pipeline.detect.neighbours import near_pairs
 from pipeline.errors import UserError
 
-_BLOCK = 2**17
+_BLOCK = 2**16
 _ROUNDS = 32
 
 
@@ -137,9 +137,11 @@ def _metric(name: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
 def _reach(metric: str, threshold: float) -> float:
     """The largest distance of the centres at which the metric can exceed the threshold, in sums of box diagonals.
 
-    Boxes that touch: d <= (|w| + |v|)/2. Boxes apart, at threshold -s: GIoU needs E < U/(1 - s), and as every side of E
-    is at least the larger of the two and |D| + (w + v)/2, |D| < (w + v)(1/(1 - s) - 1/2) on each axis; DIoU needs
-    d < s c, and c <= d + |w| + |v|; DIoU2 the same with the root of s.
+    At a threshold t >= 0 all need I/U > t; the overlap along one axis is no less, so on each axis
+    |D| < (w + v)/2 (1 - t)/(1 + t). Below 0, boxes that touch: d <= (|w| + |v|)/2. Boxes apart, at -s: GIoU needs
+    E < U/(1 - s), and as every side of E is at least the larger of the two and |D| + (w + v)/2,
+    |D| < (w + v)(1/(1 - s) - 1/2) on each axis; DIoU needs d < s c, and c <= d + |w| + |v|; DIoU2 the same with the
+    root of s.
     """
     _metric(metric)
     lowest_is_fine = metric == "iou"
@@ -147,7 +149,7 @@ def _reach(metric: str, threshold: float) -> float:
         what = f"with {metric}, {threshold} would let one box remove all others however far"
         raise UserError("threshold", what, f"give {'0 or more' if lowest_is_fine else 'more than -1'}")
     if threshold >= 0:
-        return 0.5
+        return 0.5 * max(0.0, (1 - threshold) / (1 + threshold))
     if metric == "giou":
         return 1 / (1 + threshold) - 0.5
     share = -threshold if metric == "diou" else (-threshold) ** 0.5
@@ -164,15 +166,16 @@ def _suppress(
     """Blocks in falling order of score: settled among themselves, then what they keep clears the rest.
 
     Blocks hold the list of pairs down: a crowded map is thinned by its best candidates before the others are paired.
+    Each is twice as long as the one before, so that a map in which little overlaps is done in a few.
     """
     if scores.shape != (len(centres),):
         raise ValueError(f"scores must be ({len(centres)},), not {tuple(scores.shape)}")
     if not bool(scores.isfinite().all()) or not bool(centres.isfinite().all()):
         raise ValueError("scores and boxes must be finite")
     left = scores.detach().to(centres.device).argsort(descending=True, stable=True)
-    kept = [left[:0]]
+    kept, size = [left[:0]], _BLOCK
     while len(left):
-        block, left = left[:_BLOCK], left[_BLOCK:]
+        block, left, size = left[:size], left[size:], 2 * size
         edges = [torch.zeros(2, 0, dtype=torch.int64, device=centres.device)]
         for i, j in near_pairs(centres[block], own_reach[block], centres[block], other_reach[block]):
             i, j = i[i < j], j[i < j]

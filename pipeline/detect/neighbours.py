@@ -8,7 +8,7 @@ import torch
 _CHUNK = 2**22
 _OCTAVES = 16
 _CELLS = 2**20
-_SLACK = 1 + 1e-9
+_SLACK = 1 + 1e-6
 
 
 def near_pairs(
@@ -58,8 +58,9 @@ def _cell_pairs(
     weight = torch.ones_like(span)
     for axis in range(len(span) - 2, -1, -1):
         weight[axis] = weight[axis + 1] * span[axis + 1]
-    keys, order = ((there * weight).sum(1)).sort()
-    centre = (here * weight).sum(1)
+    keys, order = (there * weight).sum(1).sort()
+    # Looked up in rising order, the lines and then the points come from memory that was just read.
+    centre, turn = (here * weight).sum(1).sort()
     # Cells that touch along the last axis are neighbours in the sorted keys, so a line of three is one range.
     shifts = [
         sum(int(step * w) for step, w in zip(steps, weight[:-1].tolist(), strict=True))
@@ -67,7 +68,7 @@ def _cell_pairs(
     ]
     start = torch.cat([torch.searchsorted(keys, centre + shift - 1) for shift in shifts])
     stop = torch.cat([torch.searchsorted(keys, centre + shift + 1, right=True) for shift in shifts])
-    rows = torch.arange(len(first), device=first.device).repeat(len(shifts))
+    rows = turn.repeat(len(shifts))
     busy = stop > start
     yield from _expand(rows[busy], start[busy], (stop - start)[busy], order)
 

@@ -125,7 +125,8 @@ def match_boxes(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, thresh
 
 def _overlapping(boxes: np.ndarray, truth: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first, second = torch.from_numpy(boxes), torch.from_numpy(truth)
-    reach = [reach_of_metric(both, 0.0, "iou") for both in (first, second)]
+    # Somewhat further than the least overlap needs, as an overlap of just that much counts.
+    reach = [reach_of_metric(both, 0.9 * least, "iou") for both in (first, second)]
     rows, columns, values = [np.zeros(0, int)], [np.zeros(0, int)], [np.zeros(0)]
     for i, j in near_pairs(first.mean(1), reach[0], second.mean(1), reach[1]):
         value = iou(first[i], second[j])

@@ -107,11 +107,28 @@ def test_near_pairs_are_those_of_the_full_matrix_each_once(ndim, reach, device, 
 THRESHOLDS = {"iou": (0.0, 0.1, 0.5), "giou": (-0.9, -0.3, 0.2), "diou": (-0.7, -0.2, 0.1), "diou2": (-0.5, -0.1, 0.3)}
 
 
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("metric, threshold", [(m, t) for m, many in THRESHOLDS.items() for t in many])
+def test_no_pair_beyond_its_reach_exceeds_the_threshold(ndim, metric, threshold):
+    draw = torch.Generator().manual_seed(3)
+    half = torch.exp(torch.randn(2, 20_000, 1, ndim, generator=draw, dtype=torch.float64))
+    half[1] = half[0] * half[1].sqrt()
+    spread = torch.exp(2 * torch.randn(20_000, 1, 1, generator=draw, dtype=torch.float64)) / 2
+    centre = half.sum(0) * spread * torch.randn(20_000, 1, ndim, generator=draw, dtype=torch.float64)
+    first, second = torch.cat((-half[0], half[0]), 1), torch.cat((centre - half[1], centre + half[1]), 1)
+    reach = module.reach_of_metric(first, threshold, metric) + module.reach_of_metric(second, threshold, metric)
+    over = METRICS[metric](first, second) > threshold
+    share = torch.linalg.vector_norm(centre[:, 0], dim=1)[over] / reach[over]
+    assert 0 < len(share) < 20_000 and float(share.max()) <= 1 + 1e-9
+    # For boxes of one axis the bounds of IoU and GIoU are reached, so they are not needlessly wide.
+    assert ndim > 1 or metric not in ("iou", "giou") or float(share.max()) > 0.95
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 @pytest.mark.parametrize("metric, threshold", [(m, t) for m, many in THRESHOLDS.items() for t in many])
 def test_suppression_by_overlap_is_the_greedy_one(ndim, metric, threshold, device, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", 64)
+    monkeypatch.setattr(module, "_BLOCK", 32)
     boxes, scores = scene(ndim, 200, 11 * ndim, 30.0 * 3 ** (3 - ndim))
     kept = suppress_by_overlap(boxes.to(device), scores.to(device), threshold, metric)
     assert kept.device.type == device
@@ -123,7 +140,7 @@ def test_suppression_by_overlap_is_the_greedy_one(ndim, metric, threshold, devic
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 @pytest.mark.parametrize("radius", [1.5, "each"])
 def test_suppression_by_distance_is_the_greedy_one(ndim, radius, device, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", 64)
+    monkeypatch.setattr(module, "_BLOCK", 32)
     centres, scores = scene(ndim, 200, 7)[0].mean(1) * 0.3, scene(ndim, 200, 7)[1]
     if radius == "each":
         radius = 4 * torch.rand(200, generator=torch.Generator().manual_seed(1), dtype=torch.float64) ** 4
