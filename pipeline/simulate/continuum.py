@@ -48,7 +48,8 @@ def simulate(
 ) -> Field:
     """Simulate one field; the same settings and seed give the same field.
 
-    noise : texture of the noise; its rms counts instead of `settings.rms`. Needed by ``settings.noise = "measured"``.
+    noise : texture and rms of the noise, in place of `settings.noise` and `settings.rms`, also where settings are in
+        units of the rms. Needed by ``settings.noise = "measured"``.
     catalogue : truth table of another field whose rows are drawn again instead of the laws' sources.
 
     Raises
@@ -60,6 +61,7 @@ def simulate(
     # Streams of their own: sources do not change when the noise does.
     sky_rng, shape_rng, noise_rng, other_rng = (np.random.default_rng((seed, part)) for part in range(4))
     power = noise or white_beam(settings.beam_pixels, settings.rms)
+    settings = settings.model_copy(update={"rms": power.rms})
     truth, centre = _sources(settings, catalogue, sky_rng)
     wcs = _wcs(settings)
     beam = covariance(*(np.array(number) for number in settings.beam_pixels))

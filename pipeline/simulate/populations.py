@@ -29,12 +29,12 @@ _REFERENCE = 560.0  # MHz
 
 # log10 of the number of sources per deg2 and dex at 560 MHz, at log10 of the flux in Jy. Below 0.1 mJy as in the sky
 # model T-RECS (Bonaldi et al. 2019, MNRAS 482, 2), of which the SDC1 truth tables are samples; the sum above follows
-# the counts at 1.4 GHz of Hopkins et al. (2003, AJ 125, 465, eq. 4), moved to 560 MHz with a spectral index of -0.7.
+# the counts at 1.4 GHz of Hopkins et al. (2003, AJ 125, 465), moved to 560 MHz with a spectral index of -0.7.
 _FLUXES = np.array([-8.0, -7.1, -6.6, -6.1, -5.6, -5.1, -4.6, -4.1, -3.6, -3.1, -2.5, -2.0, -1.0, 0.0])
 _COUNTS = {
     STAR_FORMING: np.array([6.22, 5.77, 5.51, 5.28, 5.04, 4.76, 4.39, 3.62, 2.95, 2.0, 0.9, 0.0, -2.0, -4.0]),
-    STEEP: np.array([4.45, 4.11, 3.90, 3.70, 3.62, 3.44, 3.26, 2.96, 2.80, 2.50, 1.95, 1.70, 0.95, -0.1]),
-    FLAT: np.array([4.05, 3.68, 3.42, 3.25, 3.03, 2.88, 2.78, 2.58, 2.30, 1.90, 1.35, 1.05, 0.30, -0.6]),
+    STEEP: np.array([4.45, 4.11, 3.90, 3.70, 3.62, 3.44, 3.26, 2.96, 2.80, 2.46, 1.87, 1.53, 0.85, -0.18]),
+    FLAT: np.array([4.05, 3.68, 3.42, 3.25, 3.03, 2.88, 2.78, 2.58, 2.30, 1.86, 1.27, 0.93, 0.25, -0.78]),
 }
 _INDEX = {STAR_FORMING: 0.7, STEEP: 0.8, FLAT: 0.1}
 
@@ -81,8 +81,15 @@ def draw(settings: ContinuumSettings, area_deg2: float, frequency: float, rng: n
     Numbers are Poisson, classes independent, positions are left NaN. Sizes are log-normal about a median that depends
     on class and flux, discs are seen at random inclinations (axis ratio q^2 = cos^2 i + q0^2 sin^2 i, q0 = 0.2,
     Hubble 1926, ApJ 64, 321).
+
+    Raises
+    ------
+    UserError : the brightest sources would be fainter than the faintest.
     """
     low, high = np.log10(settings.flux_limit * settings.rms), np.log10(settings.flux_max)
+    if not low < high:
+        what = f"{settings.flux_max:g} Jy is below {settings.flux_limit:g} times the noise of {settings.rms:g} Jy/beam"
+        raise UserError("flux_max", what, "raise it")
     grid = np.linspace(low, high, 2000)
     parts = []
     for source_class in (STAR_FORMING, STEEP, FLAT):
