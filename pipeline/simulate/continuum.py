@@ -122,7 +122,7 @@ def _sky(settings, truth, centre, beam, rms, rng) -> tuple[np.ndarray, np.ndarra
     attenuation = _attenuation(settings, centre[:, 0], centre[:, 1]) * settings.attenuation
     real = np.zeros(len(truth), dtype=bool)
     if settings.shapes is not None:
-        real = (truth["size_class"] == LARGEST) & (truth["source_class"] == STEEP)
+        real = (truth["size_class"] == LARGEST) & (truth["source_class"] == STEEP) & (truth["b_maj_arcsec"] > 0)
         real = real.to_numpy() & (rng.random(len(truth)) < settings.shapes_share)
     drawn, row, centroid = components(truth, centre, settings.pixel_arcsec, settings.disc_scale, rng)
     # Of a source with a real shape only the core is a Gaussian component.

@@ -50,20 +50,22 @@ class _Law:
     limits: tuple[float, float]
     steep: tuple[float, float]
     steep_scatter: float
+    steep_ratio: tuple[float, float]
     flat: tuple[float, float]
     flat_scatter: float
 
 
 _LAWS = {
-    # Scale lengths of discs. Steep: the largest angular size at 2 uJy and its slope. Flat: median and limit.
+    # Scale lengths of discs. Steep: the largest angular size at 2 uJy and its slope, and the
+    # range of the axis ratios of the extended. Flat: median and limit.
     "exponential": _Law(
         EXPONENTIAL, (-7.1, -6.2, -5.5, -4.6), (0.548, 0.614, 0.654, 0.76), 0.24, (0.3, 3.0), (0.9, 0.23), 0.4,
-        (0.17, 0.3), 0.2,
+        (0.2, 0.5), (0.17, 0.3), 0.2,
     ),
     # FWHM of Gaussians, measured in the SDC1 truth table at 560 MHz.
     "gaussian": _Law(
         GAUSSIAN, (-7.0, -6.35, -5.96, -5.4, -4.6, -4.2), (0.123, 0.176, 0.242, 0.437, 1.319, 1.95), 0.26,
-        (0.005, 20.0), (10.5, 0.0), 0.42, (0.016, 0.5), 0.5,
+        (0.005, 20.0), (11.5, 0.0), 0.48, (0.35, 0.85), (0.016, 0.5), 0.5,
     ),
 }  # fmt: skip
 
@@ -168,7 +170,9 @@ def _steep(settings: ContinuumSettings, flux: np.ndarray, at: np.ndarray, rng: n
     largest = np.clip(largest, 0.1, 180.0) * settings.size_factor
     # As in SDC1 (Bonaldi et al. 2021, MNRAS 500, 3821): the compact are Gaussians of half the largest angular size.
     extended = largest > 2 * settings.beam_arcsec[0]
-    ratio = np.where(extended, rng.uniform(0.2, 0.5, n), np.clip(0.55 + 0.18 * rng.standard_normal(n), 0.25, 0.95))
+    ratio = np.where(
+        extended, rng.uniform(*law.steep_ratio, n), np.clip(0.55 + 0.18 * rng.standard_normal(n), 0.25, 0.95)
+    )
     core = np.where(extended, rng.beta(1.6, 26.0, n), rng.beta(2.5, 2.5, n))
     size = np.where(extended, largest, largest / 2)
     return _table(flux, core, size, ratio, np.where(extended, LARGEST, GAUSSIAN), STEEP)
