@@ -20,7 +20,7 @@ class Column:
     low, high : the range of plausible values, both ends included; outside it the table is refused.
     aliases : other names, in the order of preference; a unit behind a name (`flux_jy`) is understood anyway.
     choices : the only values allowed, empty where it is a measure.
-    hint : the likely mistake when values are outside the range.
+    hint : the remedy when values are outside the range, an imperative; "" for a wrong order of columns.
     """
 
     name: str

@@ -13,7 +13,7 @@ def challenge(name: str, **settings) -> Challenge:
 
     Raises
     ------
-    UserError : an unknown name, or a setting that the challenge does not know, lacks or does not allow.
+    UserError : an unknown name, or a value that a setting of the challenge does not take.
     """
     if name not in CHALLENGES:
         raise UserError("challenge", f'"{name}" is not known', f"give one of {', '.join(CHALLENGES)}")

@@ -35,10 +35,10 @@ class Sdc2(Challenge):
         Column("dec", "deg", -90, 90),
         Column("hi_size", "arcsec", 0),
         Column("line_flux_integral", "Jy Hz", 0),
-        Column("central_freq", "Hz", 1e8, 1e10, hint="frequencies are in Hz, not in MHz or GHz"),
+        Column("central_freq", "Hz", 1e8, 1e10, hint="give frequencies in Hz, not in MHz or GHz"),
         Column("pa", "deg", -720, 720),
         Column("i", "deg", -360, 360),
-        Column("w20", "km/s", 0, 1e4, hint="line widths are in km/s, not in m/s"),
+        Column("w20", "km/s", 0, 1e4, hint="give line widths in km/s, not in m/s"),
     )
 
     def clean(self, rows: Rows) -> Rows:

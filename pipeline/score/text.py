@@ -87,7 +87,6 @@ def read_columns(
             sep="," if layout.comma else r"\s+",
             header=None,
             skiprows=layout.skip,
-            usecols=sorted(set(positions)),
             chunksize=_CHUNK,
             encoding_errors="replace",
         ) as reader:

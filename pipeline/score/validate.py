@@ -95,30 +95,27 @@ def _column(table: pd.DataFrame, column: Column, where: object) -> list[UserErro
     values = table[column.name].to_numpy()
     if values.dtype.kind not in "iuf":
         return []
+    order = "check the order of the columns"
     rules = [(~np.isfinite(values), "which is not a number", "give every row a value or leave the row out")]
     if column.choices:
         allowed = ", ".join(map(str, column.choices))
         wrong = np.isfinite(values) & ~np.isin(values, column.choices)
-        rules.append((wrong, f"which is none of {allowed}", "check the order of the columns and the codes"))
+        rules.append((wrong, f"which is none of {allowed}", f"{order} and the codes"))
     elif column.low == 0:
         rules.append((values < 0, "which is negative", "leave such rows out"))
         above = values > column.high
-        rules.append((above & np.isfinite(values), f"above {column.high:g}", column.hint))
+        rules.append((above & np.isfinite(values), f"above {column.high:g}", column.hint or order))
     else:
         wrong = np.isfinite(values) & ((values < column.low) | (values > column.high))
         what = f"outside {column.low:g} to {column.high:g}"
-        rules.append((wrong, what, column.hint or "check the order of the columns"))
+        rules.append((wrong, what, column.hint or order))
     problems = []
     for wrong, what, remedy in rules:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             said = f"has {values[row]:g} in {column.name}, {what}{others(int(wrong.sum()))}"
-            problems.append(UserError(row_name(where, table, row), said, _imperative(remedy)))
+            problems.append(UserError(row_name(where, table, row), said, remedy))
     return problems
-
-
-def _imperative(remedy: str) -> str:
-    return remedy if not remedy.startswith(("frequencies", "line widths")) else f"mind that {remedy}"
 
 
 def _ids(table: pd.DataFrame, where: object, truth: bool) -> list[UserError]:
