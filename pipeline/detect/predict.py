@@ -67,8 +67,11 @@ def detect(
     conditions: Sequence[float],
     names: Sequence[str],
     search: Search,
+    section: Sequence[slice] | None = None,
 ) -> Detections:
     """Every detection of the frame that `read` gives by sections, in the order of the tiles.
+
+    section : only those centred there; what is around it is seen.
 
     conditions, names : (K,) numbers of the frame that the network is told, and what they are.
     The result does not depend on the tiles: a window holds the network's field around its core, and a detection is
@@ -79,6 +82,8 @@ def detect(
     halo = max(-(-side // 2) for side in network.field) + _CHAIN
     side = search.side or _SIDE[ndim]
     plan = tiles(background.shape, core=side, halo=halo, multiple=deepest)
+    if section is not None:
+        plan = [tile for tile in plan if _touches(tile, section)]
     device = next(network.parameters()).device
     told = torch.tensor([list(conditions)], dtype=torch.float32, device=device)
     found = []
@@ -87,7 +92,17 @@ def detect(
         with torch.inference_mode(), _precision(device):
             raw = _forward(network, layout, snr, told, names, search.symmetric)
         found.append(_collect(raw, layout, tile, background, search))
-    return join(found)
+    detections = join(found)
+    if section is None:
+        return detections
+    low, high = (np.array([getattr(part, end) for part in section]) - 0.5 for end in ("start", "stop"))
+    return detections.take(((detections.centre >= low) & (detections.centre < high)).all(1))
+
+
+def _touches(tile: Tile, section: Sequence[slice]) -> bool:
+    return all(
+        core.start < part.stop and part.start < core.stop for core, part in zip(tile.core, section, strict=True)
+    )
 
 
 def join(parts: Sequence[Detections]) -> Detections:

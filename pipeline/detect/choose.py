@@ -1,0 +1,111 @@
+"""After training: the calibrator and the threshold, from labelled sky that the network did not learn from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.detect.areas import Section
+from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
+from pipeline.detect.image import ContinuumImage
+from pipeline.detect.official import official_table
+from pipeline.detect.predict import Detections, Search, detect, join
+from pipeline.detect.train import Detector
+from pipeline.errors import UserError
+from pipeline.score.challenge import Challenge
+from pipeline.score.match import score
+
+# The matches from whose score the threshold follows: those that are in doubt.
+_DOUBTFUL = (0.35, 0.75)
+_FEWEST = 100
+
+
+@dataclass
+class LabelledArea:
+    """A section of an image whose sources are all in the truth table (official columns)."""
+
+    image: ContinuumImage
+    truth: pd.DataFrame
+    section: Section
+
+
+@dataclass
+class Chosen:
+    """calibrator; threshold of the probability that maximises the expected score; figures for the model file."""
+
+    calibrator: Calibrator
+    threshold: float
+    figures: dict[str, float]
+
+
+def choose(
+    detector: Detector, areas: Sequence[LabelledArea], challenge: Challenge, search: Search, seed: int
+) -> Chosen:
+    """Fit the calibrator and the threshold to what the detector finds in `areas`.
+
+    A detection whose probability of a match is p adds p s - (1 - p) to a score that gives a match s on average and
+    takes one for a false detection, so it pays above 1 / (1 + s); s is that of the matches in doubt.
+
+    Raises
+    ------
+    UserError : too few detections match to calibrate with.
+    """
+    found, truths, tables = [], [], []
+    for area in areas:
+        detections = detect_area(detector, area, search)
+        table = official_table(detections, area.image)
+        truth, totals = _truth(detections, table, area, challenge)
+        found.append(detections)
+        truths.append(truth)
+        tables.append(totals)
+    joined = join(found)
+    truth = Truth(*(np.concatenate([getattr(part, name) for part in truths]) for name in Truth.__dataclass_fields__))
+    if truth.matched.sum() < _FEWEST:
+        what = f"has only {truth.matched.sum()} sources that the detector finds, too few to calibrate with"
+        raise UserError("validation area", what, "make it larger, or train for longer")
+    calibrator = fit_calibrator(joined, truth, seed)
+    probability = calibrator.apply(joined).probability
+    totals = np.concatenate(tables)
+    doubtful = truth.matched & (probability > _DOUBTFUL[0]) & (probability < _DOUBTFUL[1])
+    gain = float(totals[doubtful if doubtful.sum() >= _FEWEST else truth.matched].mean())
+    threshold = 1 / (1 + gain)
+    kept = probability >= threshold
+    return Chosen(calibrator, threshold, {
+        "detections": int(kept.sum()),
+        "purity": float(truth.matched[kept].mean()) if kept.any() else 0.0,
+        "gain_of_a_doubtful_match": gain,
+    })
+
+
+def detect_area(detector: Detector, area: LabelledArea, search: Search) -> Detections:
+    """The detections in the section of a labelled area."""
+    image = area.image
+    return detect(
+        detector.network,
+        detector.layout,
+        image.reader.read,
+        image.background,
+        image.beam.conditions,
+        detector.names.conditions,
+        search,
+        area.section,
+    )
+
+
+def _truth(
+    detections: Detections, table: pd.DataFrame, area: LabelledArea, challenge: Challenge
+) -> tuple[Truth, np.ndarray]:
+    """What each detection truly is by the match of the challenge, and the score (n,) of each match."""
+    objects = area.image.objects(area.truth)
+    matches = score(challenge, table, area.truth).matches
+    n, ndim = detections.centre.shape
+    truth = Truth(
+        np.zeros(n, bool), np.full((n, ndim), np.nan), np.full((n, detections.values.shape[1]), np.nan)
+    )
+    truth.matched[matches.submission] = True
+    truth.centre[matches.submission] = objects.centre[matches.truth]
+    truth.values[matches.submission] = objects.values[matches.truth]
+    total = np.zeros(n)
+    total[matches.submission] = matches.total
+    return truth, total
