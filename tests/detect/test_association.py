@@ -31,8 +31,8 @@ def scene(ndim, seed=0, images=3, most=9, difficult=0):
     centre = (cell + uniform(*shape)) * step - 0.5
     half = priors * (uniform(*shape) * 2 - 1).exp() / 2
     boxes = torch.stack((centre - half, centre + half), -2)
-    # the second image has none
-    image = torch.cat([torch.full((most,), i) for i in range(images) if i != 1])
+    # the second image has none, the others have unequally many
+    image = torch.cat([torch.full((most - i,), i) for i in range(images) if i != 1])
     extent = torch.tensor(cells) * step
     place = uniform(len(image), ndim) * extent * 0.6 - 1.5
     size = 2 + 14 * uniform(len(image), ndim) ** 2
@@ -156,6 +156,7 @@ CASES = {
     "nearest by shape": {"metric": "giou", "random_prior": 1.0, "prior_distance": "iou"},
     "small": {"forced_scaling": 1.5, "random_prior": 0.4},
     "random": {"random": 1.0, "strict_box_size": 1},
+    "all": {"random": 0.3, "forced_scaling": 2.5, "random_prior": 0.5, "low_best": 0.3, "good": 0.6},
     "start": {"startup": 100},
     "good": {"good": -0.5},
 }

@@ -18,7 +18,7 @@ CELLS = {1: (4,), 2: (3, 4), 3: (2, 3, 2)}
 AT_ONCE = AssociationSettings(startup=0)
 CHOSEN = {
     "position": PartSettings(scale=3.0, slope=0.5, clamp=(-4, 4)),
-    "size": PartSettings(scale=0.7, slope=0.6, clamp=(-1.2, 1.3)),
+    "size": PartSettings(scale=0.7, slope=0.6, clamp=(-0.2, 0.25)),
     "probability": PartSettings(scale=0.5, slope=0.2),
     "objectness": PartSettings(scale=2.5, slope=0.4),
     "classes": PartSettings(scale=1.5, slope=0.8),
@@ -97,7 +97,7 @@ def test_gradients_of_a_match_are_the_closed_forms_even_where_clamped(ndim, scal
     goals = {
         "position": [0.6] * ndim,
         "size": [
-            min(max(math.log((b - a) / p), -1.2), 1.3) for a, b, p in zip(low, high, PRIORS[ndim][0], strict=True)
+            min(max(math.log((b - a) / p), -0.2), 0.25) for a, b, p in zip(low, high, PRIORS[ndim][0], strict=True)
         ],
         "probability": [0.98],
         "objectness": [(1 + quality) / 2],
@@ -123,7 +123,8 @@ def test_gradients_of_classes_that_exclude_each_other():
     found = gradients(ReferenceLoss(head), output, one(2))["classes"].flatten()
     chance = 1 / (1 + math.exp(-3))
     torch.testing.assert_close(found, 1.5 * torch.tensor([chance, -chance], dtype=torch.float64))
-    torch.testing.assert_close(head.decode(output)["classes"].sum(), torch.tensor(1.0, dtype=torch.float64))
+    said = head.decode(output)["classes"].flatten()
+    torch.testing.assert_close(said, torch.tensor([chance, 1 - chance], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
@@ -138,6 +139,30 @@ def test_gradients_of_the_background_are_the_closed_forms(ndim):
         weight = torch.tensor([[0.15], [0.01]], dtype=torch.float64)
         torch.testing.assert_close(found[name], weight * part.scale * part.slope * o * (1 - o) * (o - 0.02) / 2)
     assert not any(found[name].any() for name in ("position", "size", "classes", "parameters"))
+
+
+def test_a_box_that_fits_but_is_not_the_best_is_left_alone():
+    head = head_of(1)
+    output = torch.zeros(1, head.channels, 1, dtype=torch.float64)
+    targets = one(1)
+    states = ReferenceLoss(head).associate(output, targets).state.flatten().tolist()
+    assert states == [2, 1]
+    found = gradients(ReferenceLoss(head), output, targets)
+    assert all(gradient[..., 0, :].any() and not gradient[..., 1, :].any() for gradient in found.values())
+
+
+def test_the_ends_of_the_sizes_are_those_of_the_prior_distance():
+    association = AT_ONCE.model_copy(update={"random_prior": 1.0, "prior_distance": "offset"})
+    box = torch.tensor([[[-46.0], [54.0]]])
+    targets = one(1, box=box)
+    matched = {}
+    for end in (0.5, 1.5):
+        settings = ReferenceSettings(association=association, size=PartSettings(clamp=(-end, end)))
+        head = ReferenceHead(((5.0,), (50.0,)), (8,), 2, 3, settings)
+        state = ReferenceLoss(head).associate(torch.zeros(1, head.channels, 1), targets).state
+        matched[end] = state.flatten().tolist().index(2)
+    # beyond the end both priors are equally far, and the first is taken
+    assert matched == {0.5: 0, 1.5: 1}
 
 
 def learned(settings, targets, **more):
@@ -184,11 +209,15 @@ def test_unknown_values_of_what_is_not_learned_do_no_harm():
 @pytest.mark.parametrize("name", CHOSEN)
 def test_parts_that_learn_nothing_or_a_neutral_value(name):
     assert learned({name: CHOSEN[name].model_copy(update={"fit": -1})}, one(2)) == EVERY - {name}
+    always = AT_ONCE.model_copy(update={"difficult": -1.0, "difficult_objectness": 0.0})
+    hard = one(2, difficult=torch.tensor([3]))
+    pulled = {name: CHOSEN[name].model_copy(update={"fit": 0})}
+    assert learned({"association": always, **pulled}, hard) == {"probability", "objectness", name}
     neutral = head_of(2, **{name: CHOSEN[name].model_copy(update={"fit": 0})})
     output = torch.zeros(1, neutral.channels, 2, 2, dtype=torch.float64)
     if name == "parameters":
         output.unflatten(1, (2, -1))[:, :, neutral.slices[name]] = 0.5 / 0.9
-    for targets in (one(2, difficult=torch.tensor([3])), one(2), none(2)):
+    for targets in (hard, one(2), none(2)):
         assert float(ReferenceLoss(neutral)(output, targets)[name]) == pytest.approx(0, abs=1e-12)
     assert float(ReferenceLoss(neutral)(output + 1, one(2))[name]) > 0
 
@@ -243,6 +272,12 @@ def test_a_network_of_zeros_says_the_priors_in_the_middle_of_the_cells(ndim):
     middle = torch.tensor([(n - 0.5) * r - 0.5 for n, r in zip(CELLS[ndim], REDUCTION[ndim], strict=True)])
     torch.testing.assert_close(last.mean(1), middle.expand(2, -1))
     torch.testing.assert_close(last[:, 1] - last[:, 0], torch.tensor(PRIORS[ndim]))
+
+
+def test_priors_are_at_least_one_pixel():
+    head = ReferenceHead(((0.2, 3.0),), (8, 8))
+    low, high = head.decode(torch.zeros(1, head.channels, 1, 1))["boxes"].reshape(2, 2)
+    torch.testing.assert_close(high - low, torch.tensor([1.0, 3.0]))
 
 
 def test_the_order_of_numbers_in_memory_and_their_precision_change_nothing():
