@@ -60,7 +60,8 @@ class Layout:
         for group in alike:
             mean[group], spread[group] = mean[group].mean(), spread[group].mean()
         mean[alike[1]] = 0.0
-        return cls(tuple(values), tuple(classes), tuple(reduction), tuple(mean.tolist()), tuple(spread.tolist()))
+        steps = tuple(int(step) for step in reduction)
+        return cls(tuple(values), tuple(classes), steps, tuple(mean.tolist()), tuple(spread.tolist()))
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Layout":

@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from astropy.wcs import WCS
+from scipy.ndimage import map_coordinates
 
 from pipeline.data.background import Background, measure_background
 from pipeline.detect import continuum
@@ -16,7 +18,20 @@ from pipeline.detect.objects import Objects
 from pipeline.detect.predict import standardised
 from pipeline.errors import UserError
 from pipeline.sky.geometry import ellipse_to_pixel, sky_to_pixel
+from pipeline.sky.headers import Beam
 from pipeline.sky.window import FrameReader
+
+
+class MemoryReader:
+    """Pixels in memory (y, x) in the place of a `FrameReader`."""
+
+    def __init__(self, data: np.ndarray, wcs: WCS, beam: Beam | None, path: str):
+        self.data, self.wcs, self.beam, self.path = data, wcs, beam, path
+        self.shape = data.shape
+
+    def read(self, section: Sequence[slice]) -> np.ndarray:
+        """The pixels of a section."""
+        return self.data[tuple(section)]
 
 
 @dataclass
@@ -27,9 +42,9 @@ class ContinuumImage:
     attenuation : the primary beam's image, or None.
     """
 
-    reader: FrameReader
+    reader: FrameReader | MemoryReader
     background: Background
-    attenuation: FrameReader | None = None
+    attenuation: FrameReader | MemoryReader | None = None
 
     @classmethod
     def open(cls, source: str | os.PathLike, primary_beam: str | os.PathLike | None = None) -> "ContinuumImage":
@@ -69,8 +84,6 @@ class ContinuumImage:
         """The primary beam at positions (n,) [deg], by linear interpolation; 1 where no image of it was given."""
         if self.attenuation is None:
             return np.ones(len(ra))
-        from scipy.ndimage import map_coordinates
-
         x, y = sky_to_pixel(self.attenuation.wcs, ra, dec)
         whole = self.attenuation.read([slice(None)] * 2)
         return map_coordinates(whole, [y, x], order=1, mode="constant", cval=np.nan)

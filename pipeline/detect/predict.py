@@ -78,8 +78,8 @@ def detect(
     kept by the tile whose core holds its centre.
     """
     ndim = layout.ndim
-    deepest = max(max(step.reduction) for step in network.steps if step.reduction)
-    halo = max(-(-side // 2) for side in network.field) + _CHAIN
+    deepest = int(max(max(step.reduction) for step in network.steps if step.reduction))
+    halo = int(max(-(-side // 2) for side in network.field)) + _CHAIN
     side = search.side or _SIDE[ndim]
     plan = tiles(background.shape, core=side, halo=halo, multiple=deepest)
     if section is not None:
