@@ -9,18 +9,18 @@ from pipeline.detect.task_settings import AreaSettings, LabelledFrame
 Section = tuple[slice, slice]
 
 
-def divide(shape: Sequence[int], settings: AreaSettings, test: bool) -> dict[str, Section]:
-    """Bands of rows: "train", "validation", and "test" when one is to be kept.
+def divide(section: Section, settings: AreaSettings, test: bool) -> dict[str, Section]:
+    """Bands of rows of a section: "train", "validation", and "test" when one is to be kept.
 
     The bands share no pixel; what is left of a source across a border is in both pictures but in one truth.
     """
-    rows, columns = shape
-    share = settings.test if test else 0.0
-    first, second = round(rows * (1 - settings.validation - share)), round(rows * (1 - share))
-    bands = {"train": slice(0, first), "validation": slice(first, second)}
+    rows, columns = section
+    height, share = rows.stop - rows.start, settings.test if test else 0.0
+    first, second = (rows.start + round(height * part) for part in (1 - settings.validation - share, 1 - share))
+    bands = {"train": slice(rows.start, first), "validation": slice(first, second)}
     if test:
-        bands["test"] = slice(second, rows)
-    return {name: (band, slice(0, columns)) for name, band in bands.items()}
+        bands["test"] = slice(second, rows.stop)
+    return {name: (band, columns) for name, band in bands.items()}
 
 
 def within(frame: LabelledFrame, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:

@@ -39,12 +39,13 @@ class ContinuumImage:
     """An image in Jy/beam with what the detector needs to know of it.
 
     reader : gives sections (y, x). background : its local median and rms [Jy/beam].
-    attenuation : the primary beam's image, or None.
+    attenuation : the primary beam's image, or None. response : the share of a true flux that it shows otherwise.
     """
 
     reader: FrameReader | MemoryReader
     background: Background
     attenuation: FrameReader | MemoryReader | None = None
+    response: float = 1.0
 
     @classmethod
     def open(cls, source: str | os.PathLike, primary_beam: str | os.PathLike | None = None) -> "ContinuumImage":
@@ -97,7 +98,10 @@ class ContinuumImage:
         x, y = sky_to_pixel(self.reader.wcs, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))
         attenuation = self.attenuation_at(truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))
         rms = self.rms_at(np.stack([y, x], axis=1))
-        return continuum.to_objects(truth, self.reader.wcs, self.beam, rms, attenuation)
+        objects = continuum.to_objects(truth, self.reader.wcs, self.beam, rms, attenuation)
+        # The detector learns to give true fluxes; what can be learnt depends on what is seen.
+        objects.snr = objects.snr * self.response
+        return objects
 
     def labelled(self, truth: pd.DataFrame, section: Sequence[slice], least_snr: float) -> LabelledField:
         """The section of the image to learn from, with the objects in it that are bright enough."""

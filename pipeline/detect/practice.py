@@ -85,3 +85,11 @@ def varied(seed: int, side: int) -> Practice:
     # Weighting and deconvolution leave noise that is a little finer or coarser than the restoring beam.
     finer = draw.uniform(0.8, 1.15)
     return Practice(settings, white_beam((major * finer, minor * finer, theta), rms))
+
+
+def truth_table(truth: pd.DataFrame, image: ContinuumImage, section: tuple[slice, slice]) -> pd.DataFrame:
+    """The rows of a truth table (official columns) in a section of an image, as a simulation draws them again."""
+    objects = image.objects(truth)
+    low, high = (np.array([getattr(part, end) for part in section]) - 0.5 for end in ("start", "stop"))
+    inside = ((objects.centre >= low) & (objects.centre < high)).all(1)
+    return truth[inside].rename(columns={new: old for old, new in OFFICIAL.items()}).reset_index(drop=True)

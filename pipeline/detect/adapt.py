@@ -1,0 +1,162 @@
+"""Adapting a model to an image: practice on simulated fields that match its noise, beam and depth."""
+
+import copy
+import logging
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.detect.areas import divide
+from pipeline.detect.choose import Chosen, LabelledArea, choose
+from pipeline.detect.continuum import NAMES
+from pipeline.detect.crops import Crops, LabelledField
+from pipeline.detect.image import ContinuumImage
+from pipeline.detect.model import Model, load
+from pipeline.detect.practice import Practice, practise, truth_table
+from pipeline.detect.predict import Search
+from pipeline.detect.settings import DetectorSettings
+from pipeline.detect.task_settings import AdaptSettings, AreaSettings
+from pipeline.detect.texture import texture
+from pipeline.detect.train import Detector, batch_loss, fast_precision, train_detector
+from pipeline.detect.truth import covered, read_truth, response
+from pipeline.files import check_output, write_text
+from pipeline.learn.device import pick_device
+from pipeline.learn.settings import TrainSettings
+from pipeline.provenance import provenance
+from pipeline.score.sdc1 import Sdc1
+from pipeline.simulate.continuum_settings import ContinuumSettings
+from pipeline.simulate.match import match_noise
+
+log = logging.getLogger("fleming")
+_STEPS = 25
+_TRIED = 6
+_SPENT_TRAINING = 0.8
+_RATE = 1.5e-3
+_STEEPEST = 3.0
+_BRIGHTEST = 1e4
+# The frequency that is taken where a header names none: the middle of the first challenge's bands [Hz].
+_FREQUENCY = 560e6
+
+
+def adapt(
+    image: str | os.PathLike,
+    model: str | os.PathLike,
+    out: Path,
+    settings: AdaptSettings,
+    *,
+    seed: int,
+    device: str | None = None,
+    truth: str | os.PathLike | None = None,
+    primary_beam: str | os.PathLike | None = None,
+) -> None:
+    """Fine-tune the model file `model` on simulated fields like `image`, and write the model file `out`.
+
+    With a truth table of part of the image its pixels are learnt from too, its rows take the place of the laws of
+    the simulated sources, and what the image shows of a true flux is measured; a part of them chooses, with the last
+    third of the simulated fields, the calibrator and the threshold.
+
+    Raises
+    ------
+    UserError : the image, the truth or the model cannot be used, or nothing can be learnt from them.
+    """
+    check_output(out)
+    began = load(model)
+    opened = ContinuumImage.open(image, primary_beam)
+    real = None if truth is None else _labelled(opened, truth)
+    areas = _practice(opened, settings, seed, real)
+    last = max(len(areas) // 3, 1)
+    held, learnt = areas[-last:], areas[:-last]
+    if real is not None:
+        bands = divide(real.section, AreaSettings(validation=0.25, test=0.0), False)
+        learnt = [replace(real, section=bands["train"]), *learnt]
+        held = [replace(real, section=bands["validation"]), *held]
+    least = DetectorSettings().objects.least_snr
+    fields, tests = ([area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held))
+    chosen_settings = _paced(began.detector, fields, settings, seed, device)
+    folder = out.parent / f"{out.stem}-checkpoint"
+    shutil.rmtree(folder, ignore_errors=True)
+    detector = train_detector(
+        fields, tests, NAMES, chosen_settings, folder, seed=seed, device=device, begin=began.detector
+    )
+    search = Search(radius=began.radius, symmetric=began.symmetric)
+    chosen = choose(detector, held, Sdc1(560), search, seed)
+    write_text(out.parent / f"{out.stem}-history.csv", (folder / "history.csv").read_text(encoding="utf-8"))
+    _adapted(began, detector, chosen, opened, chosen_settings, seed).save(out)
+    shutil.rmtree(folder, ignore_errors=True)
+    log.info("adapted to %s: threshold %.3f, purity of the practice fields %.3f", image, chosen.threshold, chosen.figures["purity"])
+
+
+def _labelled(image: ContinuumImage, truth: str | os.PathLike) -> LabelledArea:
+    """The part of the image that the truth table covers; sets the image's response to what it shows there."""
+    table = read_truth(truth)
+    image.response = response(image, table)
+    return LabelledArea(image, table, covered(image, table, truth))
+
+
+def _practice(image: ContinuumImage, settings: AdaptSettings, seed: int, real: LabelledArea | None) -> list[LabelledArea]:
+    """Simulated fields with the noise, beam, depth and, where a truth is known, the sources of the image."""
+    reader, levels = image.reader, image.background.summary()
+    beam, pixel = reader.beam, 3600 * reader.pixel_scale
+    frequency = reader.frequency if np.ndim(reader.frequency) == 0 and reader.frequency else _FREQUENCY
+    measured = texture(image)
+    common = {
+        "shape": (settings.side, settings.side),
+        "pixel_arcsec": pixel,
+        "beam_arcsec": (3600 * beam.major, 3600 * beam.minor, beam.pa),
+        "frequency": frequency / 1e6,
+        "rms": measured.rms,
+        "rms_gradient": min(levels["max_rms"] / levels["min_rms"], _STEEPEST) if levels["min_rms"] > 0 else 1.0,
+        "flux_max": max(0.01, _BRIGHTEST * measured.rms),
+        "attenuation": image.response,
+    }
+    catalogue = None if real is None else truth_table(real.truth, image, real.section)
+    areas, noise = [], None
+    for number in range(settings.fields):
+        # Without a truth nobody knows the sizes: half of the fields have discs, half the smaller Gaussians of T-RECS.
+        form = "gaussian" if number % 2 else "exponential"
+        told = ContinuumSettings(size_form=form, **common)
+        noise = noise or match_noise(told, measured, seed=seed, catalogue=catalogue)
+        areas.append(practise(Practice(told, noise), seed + 1 + number, catalogue))
+    return areas
+
+
+def _paced(
+    detector: Detector, fields: list[LabelledField], settings: AdaptSettings, seed: int, device: str | None
+) -> DetectorSettings:
+    """The settings with as many epochs as fit into the time that was asked for."""
+    train = TrainSettings(epochs=2, batch=8, learning_rate=_RATE, warmup=0.5, ema=0.99, clip=2.0)
+    paced = DetectorSettings(steps=_STEPS, held_out_steps=5, train=train)
+    where = pick_device(device or train.device)
+    network = copy.deepcopy(detector.network).to(where).train()
+    crops = Crops(fields, paced.crop, train.batch, _TRIED, seed, NAMES.values, NAMES.conditions)
+    bf16 = fast_precision(train, where).precision == "bf16"
+    took = []
+    for batch in crops.epoch(0):
+        began = time.perf_counter()
+        with torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+            parts = batch_loss(network, tuple(part.to(where) for part in batch), detector.layout, paced)
+        sum(parts.values()).backward()
+        took.append(time.perf_counter() - began)
+    epochs = max(int(60 * settings.minutes * _SPENT_TRAINING / (_STEPS * float(np.median(took)))), 2)
+    return paced.model_copy(update={"train": train.model_copy(update={"epochs": epochs})})
+
+
+def _adapted(
+    began: Model, detector: Detector, chosen: Chosen, image: ContinuumImage, settings: DetectorSettings, seed: int
+) -> Model:
+    trained = {
+        "beam": [0.95 * image.beam.mean, 1.05 * image.beam.mean],
+        "noise": [texture(image).to_dict()],
+        "settings": settings.model_dump(mode="json"),
+        "adapted_to": Path(image.path).name,
+        "response": image.response,
+        "measured": chosen.figures,
+        "began_with": {name: began.trained.get(name) for name in ("fields", "settings", "provenance")},
+        "provenance": provenance(seed),
+    }
+    return Model(detector, chosen.calibrator, chosen.threshold, began.radius, began.symmetric, trained)
