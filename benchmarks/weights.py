@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--rate", type=float, default=2.5e-3)
     parser.add_argument("--network", default=None)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default=None)

@@ -14,7 +14,8 @@ from pipeline.detect.symmetry import COSINE, SINE, Symmetry
 # The half-width of the interval that holds 68.27 % of a Laplace distribution of scale 1, to compare with a Gaussian.
 LAPLACE_SIGMA = -float(np.log(1 - 0.6827))
 _LEAST_SPREAD = 0.05
-WIDEST = 5.0
+# Bounds of the logarithm of a width in units of the training spread: beyond them an outlier would outweigh all else.
+NARROWEST, WIDEST = -4.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Layout:
         n = self.ndim
         step = part["position"].new_tensor(self.reduction)
         mean, spread = step.new_tensor(self.mean), step.new_tensor(self.spread)
-        width = part["width"].clamp(-WIDEST, WIDEST).exp() * torch.cat([step, spread[n:]])
+        width = part["width"].clamp(NARROWEST, WIDEST).exp() * torch.cat([step, spread[n:]])
         return Decoded(
             logit=part["objectness"][..., 0],
             centre=(cells + 0.5 + part["position"]) * step - 0.5,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.detect.head import WIDEST, Layout
+from pipeline.detect.head import NARROWEST, WIDEST, Layout
 from pipeline.detect.settings import LossSettings
 from pipeline.detect.symmetry import COSINE, SINE
 
@@ -46,7 +46,7 @@ def detection_loss(raw: Tensor, targets: Targets, layout: Layout, settings: Loss
     step = raw.new_tensor(layout.reduction)
     position = (targets.centre[owner].to(raw) + 0.5) / step - cells - 0.5
     size, values = layout.targets(targets.size.to(raw), targets.values.to(raw))
-    log_width = found["width"].clamp(-WIDEST, WIDEST)
+    log_width = found["width"].clamp(NARROWEST, WIDEST)
     n = layout.ndim
     weights = raw.new_tensor([settings.angle if name in (COSINE, SINE) else 1.0 for name in layout.values])
     nll = _NEGATIVE_LOG[settings.likelihood]

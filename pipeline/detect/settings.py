@@ -23,7 +23,7 @@ class LossSettings(Settings):
     """The weights of the loss's terms."""
 
     likelihood: Literal["laplace", "normal"] = Field("laplace", description="the distribution of errors")
-    focal: float = Field(1.5, ge=0, le=5, description="exponent of the focal loss; 0 is binary cross-entropy")
+    focal: float = Field(0.0, ge=0, le=5, description="exponent of the focal loss; 0 is binary cross-entropy")
     objectness: float = Field(1.0, gt=0, le=100, description="weight of being an object")
     position: float = Field(0.25, ge=0, le=100, description="weight of the position")
     size: float = Field(0.05, ge=0, le=100, description="weight of the box's sides")
@@ -47,7 +47,7 @@ class DetectorSettings(Settings):
     held_out_steps: int = Field(20, gt=0, description="batches of validation crops after each epoch")
     train: TrainSettings = Field(
         TrainSettings(
-            epochs=20, batch=8, learning_rate=2e-3, warmup=0.5, ema=0.998, clip=2.0, weight_decay=1e-4
+            epochs=20, batch=8, learning_rate=2.5e-3, warmup=0.5, ema=0.998, clip=2.0, weight_decay=1e-4
         ),
         description="optimiser, schedule, precision, stopping",
     )
