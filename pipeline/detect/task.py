@@ -1,0 +1,155 @@
+"""Training for a detection task: its labelled frames in, one complete model file out."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.detect.areas import Section, divide, within
+from pipeline.detect.choose import Chosen, LabelledArea, choose
+from pipeline.detect.continuum import NAMES
+from pipeline.detect.image import ContinuumImage
+from pipeline.detect.model import Model, load
+from pipeline.detect.predict import Search
+from pipeline.detect.task_settings import DetectSettings, LabelledFrame
+from pipeline.detect.texture import texture
+from pipeline.detect.train import Detector, train_detector
+from pipeline.detect.truth import covered, read_truth, response
+from pipeline.errors import UserError
+from pipeline.files import check_output, sha256, write_json, write_text
+from pipeline.learn.device import describe_device
+from pipeline.nn.cost import describe, total
+from pipeline.provenance import provenance
+from pipeline.score.sdc1 import Sdc1
+
+log = logging.getLogger("fleming")
+
+
+def train(task: DetectSettings, out: Path, *, seed: int, device: str | None = None, simulated: Path | None = None) -> None:
+    """Train on the labelled frames of `task`; write the model file `out`, and training.json, cost.json, history.csv.
+
+    The frames are divided into bands (`areas`): one to learn from, one that chooses the epoch, the calibrator and the
+    threshold, and, where the task has no test frame, one that is not looked at. `simulated` is the folder of a
+    simulated field, for a task that has one. Checkpoints are kept beside `out` until it is written.
+
+    Raises
+    ------
+    UserError : a frame or a truth table cannot be used, or there is nothing to learn.
+    """
+    check_output(out)
+    begin = None if task.model is None else load(task.model)
+    areas = [area_of(frame, where) for frame, where in frames_of(task, simulated)]
+    learnt, held = [], []
+    for area in areas:
+        bands = divide(area.section, task.areas, test=not task.frames.test)
+        learnt.append(_banded(area, bands["train"]))
+        held.append(_banded(area, bands["validation"]))
+    least = task.detector.objects.least_snr
+    fields, tests = ([area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held))
+    depends = _origin(task, simulated, seed)
+    folder = _checkpoint_folder(out, depends)
+    detector = train_detector(
+        fields,
+        tests,
+        NAMES,
+        task.detector,
+        folder,
+        seed=seed,
+        device=device,
+        begin=None if begin is None else begin.detector,
+        depends=depends,
+    )
+    if int(os.environ.get("RANK", "0")) > 0:
+        return
+    search = Search(symmetric=task.symmetries)
+    chosen = choose(detector, held, Sdc1(task.challenge.frequency, task.challenge.mode), search, seed)
+    rows = describe(detector.network)
+    training = _summary(detector, rows)
+    write_json(out.parent / "cost.json", [asdict(row) for row in rows])
+    write_json(out.parent / "training.json", training)
+    write_text(out.parent / "history.csv", (folder / "history.csv").read_text(encoding="utf-8"))
+    _model(detector, chosen, areas, task, search, seed).save(out)
+    shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def frames_of(task: DetectSettings, simulated: Path | None) -> list[tuple[LabelledFrame, str]]:
+    """The labelled frames to learn from, each with its name in messages."""
+    if simulated is not None:
+        frame = LabelledFrame(image=str(simulated / "field.fits"), truth=str(simulated / "truth.csv"))
+        return [(frame, frame.image)]
+    return [(frame, frame.image) for frame in task.frames.train]
+
+
+def area_of(frame: LabelledFrame, where: str) -> LabelledArea:
+    """The labelled part of a frame: its `region`, else what its truth table covers.
+
+    Raises
+    ------
+    UserError : `exclude` is given, or no source of the table is there.
+    """
+    if frame.exclude is not None:
+        raise UserError(where, "has exclude, which is for frames to be judged on", "give region, the part to learn from")
+    image = ContinuumImage.open(frame.image, frame.primary_beam)
+    truth = read_truth(frame.truth)
+    truth = truth[within(frame, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))]
+    if not len(truth):
+        raise UserError(frame.truth, "has no source in the region", "correct the region, in degrees")
+    truth = truth.reset_index(drop=True)
+    image.response = response(image, truth)
+    return LabelledArea(image, truth, covered(image, truth, frame.truth))
+
+
+def _banded(area: LabelledArea, section: Section) -> LabelledArea:
+    return LabelledArea(area.image, area.truth, section)
+
+
+def _origin(task: DetectSettings, simulated: Path | None, seed: int) -> dict[str, Any]:
+    """All that a training depends on, as JSON; the device is left out, so that a run may move."""
+    files = [name for frame, _ in frames_of(task, simulated) for name in (frame.image, frame.truth, frame.primary_beam)]
+    told = task.model_dump(mode="json", exclude={"detector": {"train": {"device"}}})
+    model = [] if task.model is None else [task.model]
+    return {"data": [sha256(name) for name in [*files, *model] if name is not None], "settings": told, "seed": seed}
+
+
+def _checkpoint_folder(out: Path, depends: dict[str, Any]) -> Path:
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+    return out.parent / f"{out.stem}-checkpoint" / key
+
+
+def _summary(detector: Detector, rows: Sequence) -> dict[str, Any]:
+    """What training.json says: how the training went and what the network costs."""
+    outcome, sums = detector.outcome, total(rows)
+    return {
+        "best_epoch": outcome.best_epoch,
+        "epochs_run": len(outcome.history),
+        "stopped": outcome.stopped,
+        "seconds": outcome.seconds,
+        "samples_per_second": outcome.samples_per_second,
+        "data_wait_share": outcome.data_wait_share,
+        "energy_joule": outcome.energy_joule,
+        "device": describe_device(next(detector.network.parameters()).device),
+        "parameters": sums.parameters,
+        "macs": sums.macs,
+    }
+
+
+def _model(
+    detector: Detector, chosen: Chosen, areas: Sequence[LabelledArea], task: DetectSettings, search: Search, seed: int
+) -> Model:
+    beams = [area.image.beam.mean for area in areas]
+    trained = {
+        "beam": [0.95 * min(beams), 1.05 * max(beams)],
+        "noise": [texture(area.image).to_dict() for area in areas],
+        "settings": task.model_dump(mode="json", exclude_defaults=True),
+        "response": float(np.mean([area.image.response for area in areas])),
+        "measured": chosen.figures,
+        "provenance": provenance(seed),
+    }
+    return Model(detector, chosen.calibrator, chosen.threshold, search.radius, search.symmetric, trained)
