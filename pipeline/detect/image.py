@@ -26,7 +26,7 @@ class MemoryReader:
     """Pixels in memory (y, x) in the place of a `FrameReader`."""
 
     def __init__(self, data: np.ndarray, wcs: WCS, beam: Beam | None, path: str):
-        self.data, self.wcs, self.beam, self.path = data, wcs, beam, path
+        self.data, self.wcs, self.beam, self.path, self.note = data, wcs, beam, path, ""
         self.shape = data.shape
 
     def read(self, section: Sequence[slice]) -> np.ndarray:
