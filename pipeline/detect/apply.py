@@ -1,0 +1,314 @@
+"""Detecting: images of a user's own and a trained model, to a catalogue."""
+
+import itertools
+import logging
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from astropy.table import QTable
+
+from pipeline.data.background import measure_background
+from pipeline.detect.calibrate import Calibrated
+from pipeline.detect.catalogue import detection_format, join_catalogues, make_catalogue, sampling_of, write_detections
+from pipeline.detect.continuum import VALUES
+from pipeline.detect.image import ContinuumImage
+from pipeline.detect.measures import threshold_for_purity
+from pipeline.detect.model import Model, load
+from pipeline.detect.predict import Search, detect
+from pipeline.detect.resample import SLACK, ResampledReader, Sampling, check_beam, dilution_ratio, miss
+from pipeline.errors import FlemingWarning, UserError, UserErrors
+from pipeline.files import check_output
+from pipeline.learn.device import pick_device
+from pipeline.simulate import noise
+from pipeline.simulate.noise import NoisePower
+
+log = logging.getLogger("fleming")
+_NOISE_SIDE = 512
+_NOISE_TOLERANCE = 0.05
+
+
+class NoiseMismatchWarning(FlemingWarning):
+    """The noise of the image has another texture than what the model was trained on."""
+
+
+class BeamMismatchWarning(FlemingWarning):
+    """No sampling of the image gives its beam a width that the model was trained on."""
+
+
+class EmptySkyWarning(FlemingWarning):
+    """No source was found."""
+
+
+class PurityWarning(FlemingWarning):
+    """No threshold keeps as pure a catalogue as was asked for."""
+
+
+def detect_images(
+    images: Sequence[tuple[str | os.PathLike, str | os.PathLike | None]],
+    model: str | os.PathLike | Model,
+    outs: Sequence[str | os.PathLike],
+    *,
+    purity: float | None = None,
+    regions: str | os.PathLike | None = None,
+    symmetric: bool | None = None,
+    device: str | None = None,
+    fmt: str | None = None,
+) -> QTable:
+    """Find the sources of images, each with an image of its primary beam or None, and write one catalogue of all.
+
+    Parameters
+    ----------
+    outs : files to write, the format by suffix or `fmt`; see `catalogue.detection_format`. regions : a DS9 file.
+    purity : wanted mean probability of the catalogue; None takes the threshold that maximises the expected score.
+    symmetric : average over the 8 symmetries of the sky; None as the model's calibrator was fitted.
+
+    Raises
+    ------
+    UserErrors : all outputs that cannot be written, or all images that cannot be searched.
+
+    Warns
+    -----
+    NoiseMismatchWarning, BeamMismatchWarning : of an image. PurityWarning, EmptySkyWarning : of the catalogue.
+    """
+    written = [(path, detection_format(path, fmt)) for path in outs]
+    written += [] if regions is None else [(regions, "regions")]
+    _together(check_output, [(path,) for path, _ in written])
+    if purity is not None:
+        threshold_for_purity(np.zeros(0), purity)
+    where = pick_device(device or "auto")
+    model = _usable(model, where)
+    start, pixels = time.perf_counter(), 0
+    opened = _together(ContinuumImage.open, images)
+    _together(_check, [(image, model) for image in opened])
+    found = []
+    for image in opened:
+        found.append(detect_image(image, model, symmetric=symmetric, device=where))
+        pixels += int(np.prod(image.shape))
+    threshold = _threshold(np.concatenate([part.probability for part in found]), model, purity, _names(opened))
+    kept = [_take(part, part.probability >= threshold) for part in found]
+    first = itertools.accumulate((len(part.probability) for part in kept), initial=1)
+    names = [Path(image.path).name if len(opened) > 1 else None for image in opened]
+    tables = [
+        make_catalogue(part, image, model, first=number, name=name)
+        for part, image, number, name in zip(kept, opened, first, names, strict=False)
+    ]
+    table = join_catalogues(tables)
+    table.meta["THRESHOL"] = threshold
+    if not len(table):
+        warnings.warn(
+            f"{_names(opened)}: no source was found above the threshold of {threshold:.3g}; "
+            "check that the image shows sky and that the model suits it.",
+            EmptySkyWarning,
+            2,
+        )
+    for path, form in written:
+        write_detections(table, path, form)
+    taken = time.perf_counter() - start
+    log.info(
+        "%s: %d sources in %.3g Mpix, %.1f s, %.2f Mpix/s", _names(opened), len(table), pixels / 1e6, taken,
+        pixels / 1e6 / taken,
+    )  # fmt: skip
+    return table
+
+
+def detect_image(
+    image: ContinuumImage,
+    model: Model,
+    *,
+    symmetric: bool | None = None,
+    device: torch.device | str | None = None,
+    side: int | None = None,
+) -> Calibrated:
+    """Every detection above the search's lowest logit, calibrated, in the pixels, the beam and the rms of `image`.
+
+    An image whose beam the model does not know is searched on other pixels. The image is read by section.
+
+    Parameters
+    ----------
+    side : of the tiles [pixel], which the result does not depend on.
+
+    Raises
+    ------
+    UserError : a beam that cannot be searched, or a model of something else.
+
+    Warns
+    -----
+    NoiseMismatchWarning, BeamMismatchWarning
+    """
+    model = _usable(model, torch.device(device or next(model.detector.network.parameters()).device))
+    _check(image, model)
+    sampling = sampling_of(image, model)
+    seen = _resampled(image, sampling)
+    least, greatest = model.trained["beam"]
+    if miss(seen.beam, least, greatest) > SLACK:
+        warnings.warn(
+            f"{image.path}: its beam of {image.beam.mean:.3g} pixels is outside the {least:.3g} to {greatest:.3g} "
+            "that the model was trained on; run fleming adapt, or use a model of this beam.",
+            BeamMismatchWarning,
+            2,
+        )
+    _compare_noise(seen, model)
+    detector = model.detector
+    search = Search(radius=model.radius, symmetric=model.symmetric if symmetric is None else symmetric, side=side)
+    detections = detect(
+        detector.network,
+        detector.layout,
+        seen.reader.read,
+        seen.background,
+        seen.beam.conditions,
+        detector.names.conditions,
+        search,
+    )
+    calibrated = _to_image(model.calibrator.apply(detections), seen, image, sampling)
+    centre = calibrated.detections.centre
+    return _take(calibrated, ((centre >= -0.5) & (centre < np.array(image.shape) - 0.5)).all(1))
+
+
+def noise_mismatch(image: ContinuumImage, model: Model) -> float | None:
+    """How far the texture of the image's noise is from the nearest that the model was trained on.
+
+    The rms difference of the autocorrelations (`pipeline.simulate.noise.distance`), of four sections of the image at
+    most; None where they are too small or too full to measure it, or the model does not tell.
+    """
+    told = model.trained.get("noise")
+    measured = _measure_noise(image) if told else None
+    if measured is None:
+        return None
+    known = [NoisePower.from_dict(each) for each in (told if isinstance(told, list) else [told])]
+    return min(noise.distance(measured, each) for each in known)
+
+
+def _measure_noise(image: ContinuumImage) -> NoisePower | None:
+    spans = []
+    for size in image.shape:
+        side = min(size, _NOISE_SIDE)
+        starts = sorted({(size - side) // 4, 3 * (size - side) // 4})
+        spans.append([slice(start, start + side) for start in starts])
+    powers = []
+    for section in itertools.product(*spans):
+        if min(image.shape) <= noise.LAGS:
+            continue
+        try:
+            powers.append(noise.measure(image.reader.read(section), image.beam.mean))
+        except UserError:
+            # A section beyond the primary beam or full of sources tells nothing; the others may.
+            continue
+    if not powers:
+        return None
+    mean = np.mean([[power.rms, power.mad] for power in powers], axis=0)
+    return NoisePower(np.mean([power.correlation for power in powers], axis=0), float(mean[0]), float(mean[1]))
+
+
+def _compare_noise(image: ContinuumImage, model: Model) -> None:
+    far, tolerance = noise_mismatch(image, model), model.trained.get("noise_tolerance", _NOISE_TOLERANCE)
+    if far is not None and far > tolerance:
+        warnings.warn(
+            f"{image.path}: the autocorrelation of its noise differs by {far:.3f} from what the model was trained on, "
+            f"which is more than {tolerance:.3g}, so that sources and probabilities may be wrong; run fleming adapt.",
+            NoiseMismatchWarning,
+            3,
+        )
+
+
+def _usable(model: str | os.PathLike | Model, device: torch.device) -> Model:
+    """The model, on the device, if it is one of continuum images."""
+    where: object = "model"
+    if not isinstance(model, Model):
+        where, model = model, load(model, device)
+    layout = model.detector.layout
+    if layout.ndim != 2:
+        kind = {1: "spectra", 3: "cubes"}[layout.ndim]
+        raise UserError(where, f"is a model of {kind}", "give one that was trained on images")
+    if layout.values != VALUES:
+        what = "does not measure the parameters of continuum sources"
+        raise UserError(where, what, "give a model that fleming train made for images")
+    model.detector.network.to(device).eval()
+    return model
+
+
+def _check(image: ContinuumImage, model: Model) -> None:
+    check_beam(image.beam, image.path)
+    sampling = sampling_of(image, model)
+    if sampling != Sampling() and image.reader.wcs.has_distortion:
+        _resampled(image, sampling)
+
+
+def _resampled(image: ContinuumImage, sampling: Sampling) -> ContinuumImage:
+    """The image as the model is to see it."""
+    if image.reader.note:
+        log.info("%s %s", image.path, image.reader.note)
+    if sampling == Sampling():
+        return image
+    reader = ResampledReader(image.reader, sampling, image.beam)
+    background = measure_background(reader.read, reader.shape, where=image.path)
+    seen = ContinuumImage(reader, background, image.attenuation)
+    log.info(
+        "%s: its beam of %.3g pixels is %s, so that the model sees one of %.3g pixels",
+        image.path, image.beam.mean, sampling, seen.beam.mean,
+    )  # fmt: skip
+    return seen
+
+
+def _to_image(calibrated: Calibrated, seen: ContinuumImage, image: ContinuumImage, sampling: Sampling) -> Calibrated:
+    """Detections of the resampled image in the pixels, the rms and the beam of the image itself."""
+    if sampling == Sampling():
+        return calibrated
+    found = calibrated.detections
+    at = {name: index for index, name in enumerate(VALUES)}
+    centre, values = sampling.to_image(found.centre), found.values.copy()
+    rms = image.rms_at(centre)
+    major, minor = (seen.beam.mean * np.exp(values[:, at[name]]) for name in ("ln_major", "ln_minor"))
+    theta = np.rad2deg(np.arctan2(values[:, at["sin_2pa"]], values[:, at["cos_2pa"]])) / 2
+    gain = np.log(found.rms / rms)
+    values[:, at["ln_flux"]] += gain
+    values[:, at["ln_peak"]] += gain + np.log(dilution_ratio(major, minor, theta, seen.beam, sampling, image.beam))
+    values[:, [at["ln_major"], at["ln_minor"]]] += np.log(seen.beam.mean * sampling.step / image.beam.mean)
+    scale = np.ones(2 + len(VALUES))
+    scale[:2] = sampling.step
+    detections = replace(
+        found, centre=centre, size=found.size * sampling.step, values=values, width=found.width * scale, rms=rms
+    )
+    return Calibrated(detections, calibrated.probability, calibrated.errors * scale)
+
+
+def _threshold(probability: np.ndarray, model: Model, purity: float | None, where: str) -> float:
+    if purity is None:
+        return model.threshold
+    threshold = threshold_for_purity(probability, purity)
+    if threshold is not None:
+        return threshold
+    if len(probability):
+        warnings.warn(
+            f"{where}: no catalogue is as pure as {purity:g}, for the best detection has a probability of "
+            f"{probability.max():.3g}, so that it is empty; ask for less purity.",
+            PurityWarning,
+            3,
+        )
+    return 1.0
+
+
+def _take(calibrated: Calibrated, chosen: np.ndarray) -> Calibrated:
+    return Calibrated(calibrated.detections.take(chosen), calibrated.probability[chosen], calibrated.errors[chosen])
+
+
+def _names(images: Sequence[ContinuumImage]) -> str:
+    return images[0].path if len(images) == 1 else f"{images[0].path} and {len(images) - 1} more"
+
+
+def _together(action, calls: Sequence[tuple]) -> list:
+    """What `action` gives for each call; all the problems at once where there are any."""
+    results, problems = [], []
+    for call in calls:
+        try:
+            results.append(action(*call))
+        except UserError as error:
+            problems.append(error)
+    if problems:
+        raise UserErrors(problems)
+    return results

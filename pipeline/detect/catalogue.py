@@ -1,0 +1,318 @@
+"""The catalogue of a continuum image: from detections in its pixels to sources on the sky, with units and errors."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from astropy import units as u
+from astropy.table import QTable, vstack
+from scipy.ndimage import maximum_filter
+from scipy.spatial import cKDTree
+
+from pipeline.detect.calibrate import Calibrated
+from pipeline.detect.continuum import VALUES, smear
+from pipeline.detect.image import ContinuumImage
+from pipeline.detect.model import Model
+from pipeline.detect.resample import SLACK, Sampling, choose_sampling, ellipse_axes, miss
+from pipeline.errors import UserError
+from pipeline.provenance import provenance
+from pipeline.score.write import write_sdc1
+from pipeline.sky.catalogue import catalogue_format, write_catalogue
+from pipeline.sky.geometry import ellipse_to_sky, jacobian, pixel_to_sky
+from pipeline.sky.regions import write_regions
+
+EDGE, BLENDED, INVALID, OUTSIDE, UNSEEN = 1, 2, 4, 8, 16
+FLAGS = {
+    EDGE: "within half the field of the network of the border",
+    BLENDED: "another detection within one FWHM of the beam",
+    INVALID: "invalid pixels (NaN) within two FWHM of the beam",
+    OUTSIDE: "beam, flux or size outside what the model was trained on",
+    UNSEEN: "beyond the primary beam: its attenuation is below 0.1 or unknown",
+}
+LEAST_ATTENUATION = 0.1
+# Values this many spreads of the training objects from their mean are outside what was learnt.
+_SPREADS = 5.0
+_TILE = 512
+_JY_BEAM = u.Jy / u.beam
+_GAUSSIAN = 2
+_FORMATS = {".txt": "sdc1", ".reg": "regions"}
+
+
+def make_catalogue(
+    calibrated: Calibrated, image: ContinuumImage, model: Model, *, first: int = 1, name: str | None = None
+) -> QTable:
+    """The sources of an image, one row a detection, in the pixels and the beam of that image.
+
+    Parameters
+    ----------
+    calibrated : n >= 0 detections, their values in the order of `continuum.VALUES`.
+    first : the first id; the others count on from it.
+    name : of the image, for a column of its own.
+
+    Errors are one sigma, propagated to first order over an interval of plus and minus one error.
+    """
+    found = calibrated.detections
+    sky, errors = image.reader.wcs, calibrated.errors
+    y, x = found.centre.T
+    value = dict(zip(VALUES, found.values.T, strict=True))
+    error = dict(zip(("y", "x", *VALUES), errors.T, strict=True))
+    ra, dec = pixel_to_sky(sky, x, y)
+    attenuation = image.attenuation_at(ra, dec)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        flux = np.where(attenuation > 0, np.exp(value["ln_flux"]) * found.rms / attenuation, np.nan)
+    peak = np.exp(value["ln_peak"]) * found.rms
+    turn = jacobian(sky, x, y)
+    east, north = (np.hypot(turn[:, side, 0] * error["x"], turn[:, side, 1] * error["y"]) for side in (0, 1))
+    deconvolved, deconvolved_error = _axes(image, model, calibrated, fitted=False)
+    fitted, fitted_error = _axes(image, model, calibrated, fitted=True)
+    classes = model.detector.names.classes
+    chance = _softmax(found.classes)
+    best = chance.argmax(1)
+    table = QTable()
+    add = _Adder(table)
+    add("id", first + np.arange(len(found)), "meta.id;meta.main", "number of the source")
+    if name is not None:
+        add("image", np.full(len(found), name, dtype=f"U{max(len(name), 1)}"), "meta.dataset", "image it was found in")
+    add("ra", ra * u.deg, "pos.eq.ra;meta.main", "right ascension, ICRS")
+    add("dec", dec * u.deg, "pos.eq.dec;meta.main", "declination, ICRS")
+    add("ra_error", east * u.arcsec, "stat.error;pos.eq.ra", "error along right ascension, on the sky")
+    add("dec_error", north * u.arcsec, "stat.error;pos.eq.dec", "error along declination")
+    add("x", x * u.pix, "pos.cartesian.x", "along the first FITS axis, first pixel 0")
+    add("y", y * u.pix, "pos.cartesian.y", "along the second FITS axis, first pixel 0")
+    corrected = "" if image.attenuation is None else ", corrected for the primary beam"
+    add("flux", flux * u.Jy, "phot.flux.density;em.radio", f"integrated flux density{corrected}")
+    add("flux_error", flux * error["ln_flux"] * u.Jy, "stat.error;phot.flux.density;em.radio", "its error")
+    add("peak_flux", peak * _JY_BEAM, "phot.flux.density;em.radio;stat.max", "peak brightness as in the image")
+    add("peak_flux_error", peak * error["ln_peak"] * _JY_BEAM, "stat.error;phot.flux.density;em.radio", "its error")
+    for prefix, text, axes, axis_errors in (
+        ("", "as seen with the beam", fitted, fitted_error),
+        ("deconvolved_", "without the beam", deconvolved, deconvolved_error),
+    ):
+        for at, (part, ucd, unit, what) in enumerate(_SHAPE):
+            add(prefix + part, axes[at] * unit, ucd, f"{what}, {text}")
+            add(f"{prefix}{part}_error", axis_errors[at] * unit, f"stat.error;{ucd}", f"error of {prefix}{part}")
+    for at, kind in enumerate(classes):
+        add(f"p_{kind}", chance[:, at], "stat.probability", f"probability of being {kind.replace('_', ' ')}")
+    add("class", np.array(classes)[best], "src.class", "most probable class")
+    add("core_fraction", np.clip(value["core_fraction"], 0, 1), "arith.ratio;phot.flux", "share of flux in the core")
+    add("core_fraction_error", error["core_fraction"], "stat.error;arith.ratio;phot.flux", "its error")
+    add("probability", calibrated.probability, "stat.probability", "calibrated probability of being a source")
+    add("snr", np.exp(value["ln_peak"]), "stat.snr", "peak_flux / local_rms")
+    add("local_rms", found.rms * _JY_BEAM, "instr.det.noise;em.radio", "noise of the image at the source")
+    flags = _flags(calibrated, image, model, attenuation)
+    add("flags", flags, "meta.code", "sum of " + "; ".join(f"{bit} {text}" for bit, text in FLAGS.items()))
+    table.meta = _meta(model)
+    return table
+
+
+_SHAPE = (
+    ("major", "phys.angSize.smajAxis", u.arcsec, "FWHM of the major axis"),
+    ("minor", "phys.angSize.sminAxis", u.arcsec, "FWHM of the minor axis"),
+    ("pa", "pos.posAng", u.deg, "position angle of the major axis, east of north"),
+)
+
+
+class _Adder:
+    """Adds columns with their UCD and description to a table."""
+
+    def __init__(self, table: QTable):
+        self.table = table
+
+    def __call__(self, name: str, values: Any, ucd: str, description: str) -> None:
+        self.table[name] = values
+        self.table[name].info.description = description
+        self.table[name].info.meta = {"ucd": ucd}
+
+
+def join_catalogues(tables: Sequence[QTable]) -> QTable:
+    """The catalogues of several images as one; their meta is that of the first."""
+    if len(tables) == 1:
+        return tables[0]
+    joined = vstack(list(tables), metadata_conflicts="silent")
+    for name in tables[0].colnames:
+        joined[name].info.description = tables[0][name].info.description
+        joined[name].info.meta = dict(tables[0][name].info.meta)
+    joined.meta = dict(tables[0].meta)
+    return joined
+
+
+def to_sdc1(table: QTable) -> pd.DataFrame:
+    """The official SDC1 columns of a catalogue; sources without a position or a flux are left out.
+
+    The size is that of a Gaussian (code 2) without the beam, the position angle runs clockwise from west.
+    """
+    ra, dec, flux = (table[name].value for name in ("ra", "dec", "flux"))
+    kept = np.isfinite(ra) & np.isfinite(dec) & np.isfinite(flux)
+    names = [name[2:] for name in table.colnames if name.startswith("p_")]
+    chance = np.stack([np.asarray(table[f"p_{name}"]) for name in names], axis=1)
+    columns = {
+        "id": np.asarray(table["id"]),
+        "ra_core": ra,
+        "dec_core": dec,
+        "ra_cent": ra,
+        "dec_cent": dec,
+        "flux": flux,
+        "core_frac": np.asarray(table["core_fraction"]),
+        "b_maj": table["deconvolved_major"].value,
+        "b_min": table["deconvolved_minor"].value,
+        "pa": (90.0 - table["deconvolved_pa"].value) % 180.0,
+        "size": np.full(len(table), _GAUSSIAN),
+        "class": 1 + chance.argmax(1),
+    }
+    return pd.DataFrame({name: column[kept] for name, column in columns.items()})
+
+
+def detection_format(path: str | os.PathLike, fmt: str | None = None) -> str:
+    """The format that `fmt` or the suffix of `path` names: fits, ecsv, votable, csv, sdc1 or regions.
+
+    Raises
+    ------
+    UserError : another one, or the submission of SDC2.
+    """
+    chosen = fmt or _FORMATS.get(Path(path).suffix.lower())
+    if chosen == "sdc2":
+        what = "cannot be a submission of SDC2, which wants line widths and inclinations of galaxies in a cube"
+        raise UserError(path, what, "choose fits, ecsv, votable, csv or sdc1")
+    if chosen in _FORMATS.values():
+        return chosen
+    try:
+        return catalogue_format(path, chosen)
+    except UserError as error:
+        remedy = "end the name with .fits, .ecsv, .vot, .csv, .txt (SDC1) or .reg, or name a format"
+        raise UserError(path, error.what, remedy) from error
+
+
+def write_detections(table: QTable, path: str | os.PathLike, fmt: str | None = None) -> None:
+    """Write a catalogue, whole or not at all, as `detection_format` says.
+
+    Raises
+    ------
+    UserError : an unknown format, or the file cannot be written.
+    """
+    chosen = detection_format(path, fmt)
+    if chosen == "sdc1":
+        write_sdc1(to_sdc1(table), path)
+    elif chosen == "regions":
+        columns = (table[name].value for name in ("ra", "dec", "major", "minor", "pa"))
+        write_regions(path, *columns, label=table["id"].tolist())
+    else:
+        write_catalogue(table, path, chosen)
+
+
+def _axes(image: ContinuumImage, model: Model, calibrated: Calibrated, fitted: bool):
+    """Major, minor [arcsec] and position angle [deg], and their errors: two tuples of three (n,) arrays.
+
+    An error is half of what moving each parameter from one error below to one above makes of them, in quadrature.
+    """
+    at = {name: index for index, name in enumerate(VALUES)}
+    values, errors = calibrated.detections.values, calibrated.errors[:, 2:]
+    y, x = calibrated.detections.centre.T
+    # The longer axis is the major one, whichever the network meant.
+    order = np.argsort(-values[:, [at["ln_major"], at["ln_minor"]]], axis=1, kind="stable")
+    widths, width_errors = (
+        np.take_along_axis(part[:, [at["ln_major"], at["ln_minor"]]], order, 1).T for part in (values, errors)
+    )
+    theta, theta_error = _angle(*(part[:, [at["cos_2pa"], at["sin_2pa"]]].T for part in (values, errors)))
+
+    def measured(major, minor, angle):
+        major, minor = (image.beam.mean * np.exp(part) for part in (major, minor))
+        if fitted:
+            major, minor, angle = ellipse_axes(smear(major, minor, angle, image.beam))
+        return ellipse_to_sky(image.reader.wcs, x, y, major, minor, angle)
+
+    middle = np.stack(measured(*widths, theta))
+    # Moving an angle by 90 degrees either way changes nothing, so that a larger error is extrapolated.
+    steps = (*width_errors, np.minimum(theta_error, 45.0))
+    stretch = (1.0, 1.0, theta_error / np.maximum(steps[2], 1e-30))
+    squares = np.zeros((3, len(theta)))
+    for which, step in enumerate(steps):
+        up, down = (
+            np.stack(measured(*(part + sign * step * (which == k) for k, part in enumerate((*widths, theta)))))
+            for sign in (1, -1)
+        )
+        change = up - down
+        change[2] = (change[2] + 90.0) % 180.0 - 90.0
+        squares += (stretch[which] * change / 2) ** 2
+    spread = np.sqrt(squares)
+    spread[2] = np.minimum(spread[2] if fitted else theta_error, 90.0)
+    return tuple(middle), tuple(spread)
+
+
+def _angle(vector: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """theta and its error [deg], at most 90, from (cos, sin) of twice it and their errors (2, n)."""
+    cosine, sine = vector
+    length = np.maximum(cosine**2 + sine**2, 1e-12)
+    error = np.rad2deg(0.5 * np.hypot(sine * errors[0], cosine * errors[1]) / length)
+    return np.rad2deg(np.arctan2(sine, cosine)) / 2 % 180.0, np.minimum(error, 90.0)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    share = np.exp(np.asarray(logits, float) - np.max(logits, axis=1, keepdims=True, initial=-np.inf))
+    return share / share.sum(1, keepdims=True)
+
+
+def _flags(calibrated: Calibrated, image: ContinuumImage, model: Model, attenuation: np.ndarray) -> np.ndarray:
+    found = calibrated.detections
+    sampling = sampling_of(image, model)
+    reach = np.array(model.detector.network.field) * sampling.step / 2
+    last = np.array(image.shape) - 1
+    edge = ((found.centre < reach) | (found.centre > last - reach)).any(1)
+    blended = np.zeros(len(found), bool)
+    if len(found) > 1:
+        distance, _ = cKDTree(found.centre).query(found.centre, k=2)
+        blended = distance[:, 1] < image.beam.mean
+    with np.errstate(invalid="ignore"):
+        unseen = ~(attenuation >= LEAST_ATTENUATION)
+    parts = (edge, blended, _near_invalid(image, found.centre), _outside(calibrated, image, model), unseen)
+    return sum(np.where(part, bit, 0) for bit, part in zip(FLAGS, parts, strict=True)).astype(np.int32)
+
+
+def sampling_of(image: ContinuumImage, model: Model) -> Sampling:
+    """The pixels in which the model is to see the image: its own, unless its beam is not one that it knows."""
+    return choose_sampling(image.beam, *model.trained["beam"])
+
+
+def _outside(calibrated: Calibrated, image: ContinuumImage, model: Model) -> np.ndarray:
+    """Which detections (n,) are not of the kind that the model learnt."""
+    seen = sampling_of(image, model).beam(image.beam)
+    if miss(seen, *model.trained["beam"]) > SLACK:
+        return np.ones(len(calibrated.probability), bool)
+    layout = model.detector.layout
+    used = [at for at, name in enumerate(VALUES) if name.startswith("ln_")]
+    mean, spread = (np.array(part)[layout.ndim :][used] for part in (layout.mean, layout.spread))
+    return (np.abs(calibrated.detections.values[:, used] - mean) > _SPREADS * spread).any(1)
+
+
+def _near_invalid(image: ContinuumImage, centre: np.ndarray) -> np.ndarray:
+    """Which positions (n, 2) have an invalid pixel within two beams along each axis; read tile by tile."""
+    reach = int(np.ceil(2 * image.beam.mean))
+    pixel = np.clip(np.rint(centre), 0, np.array(image.shape) - 1).astype(int)
+    result = np.zeros(len(centre), bool)
+    tile, member = np.unique(pixel // _TILE, axis=0, return_inverse=True)
+    order = np.argsort(member.ravel(), kind="stable")
+    groups = np.split(order, np.cumsum(np.bincount(member.ravel(), minlength=len(tile)))[:-1]) if len(tile) else []
+    for corner, chosen in zip(tile * _TILE, groups, strict=True):
+        low = np.maximum(corner - reach, 0)
+        high = np.minimum(corner + _TILE + reach, image.shape)
+        bad = ~np.isfinite(image.reader.read([slice(*ends) for ends in zip(low, high, strict=True)]))
+        if bad.any():
+            near = maximum_filter(bad, size=2 * reach + 1, mode="constant")
+            result[chosen] = near[tuple((pixel[chosen] - low).T)]
+    return result
+
+
+def _meta(model: Model) -> dict[str, Any]:
+    """Where the catalogue comes from; without time or place, so that equal runs give equal files."""
+    origin, trained = provenance(), model.trained.get("provenance", {})
+    return {
+        "ORIGIN": f"fleming {origin['fleming']}",
+        "COMMIT": origin["commit"],
+        "TORCH": origin["torch"],
+        "TRAINED": json.dumps(trained, ensure_ascii=True, sort_keys=True) if trained else "unknown",
+        "CLASSES": json.dumps(list(model.detector.names.classes), ensure_ascii=True),
+        "FLAGS": "; ".join(f"{bit}: {text}" for bit, text in FLAGS.items()),
+    }
