@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.detect.calibrate import Calibrated
 from pipeline.detect.continuum import VALUES, smear
-from pipeline.detect.image import ContinuumImage
+from pipeline.detect.image import TILE, ContinuumImage, by_tile
 from pipeline.detect.model import Model
 from pipeline.detect.resample import SLACK, Sampling, choose_sampling, ellipse_axes, miss
 from pipeline.errors import UserError
@@ -36,7 +36,6 @@ FLAGS = {
 LEAST_ATTENUATION = 0.1
 # Values this many spreads of the training objects from their mean are outside what was learnt.
 _SPREADS = 5.0
-_TILE = 512
 _JY_BEAM = u.Jy / u.beam
 _GAUSSIAN = 2
 _FORMATS = {".txt": "sdc1", ".reg": "regions"}
@@ -292,12 +291,9 @@ def _near_invalid(image: ContinuumImage, centre: np.ndarray) -> np.ndarray:
     reach = int(np.ceil(2 * image.beam.mean))
     pixel = np.clip(np.rint(centre), 0, np.array(image.shape) - 1).astype(int)
     result = np.zeros(len(centre), bool)
-    tile, member = np.unique(pixel // _TILE, axis=0, return_inverse=True)
-    order = np.argsort(member.ravel(), kind="stable")
-    groups = np.split(order, np.cumsum(np.bincount(member.ravel(), minlength=len(tile)))[:-1]) if len(tile) else []
-    for corner, chosen in zip(tile * _TILE, groups, strict=True):
+    for corner, chosen in by_tile(pixel):
         low = np.maximum(corner - reach, 0)
-        high = np.minimum(corner + _TILE + reach, image.shape)
+        high = np.minimum(corner + TILE + reach, image.shape)
         bad = ~np.isfinite(image.reader.read([slice(*ends) for ends in zip(low, high, strict=True)]))
         if bad.any():
             near = maximum_filter(bad, size=2 * reach + 1, mode="constant")

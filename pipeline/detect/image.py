@@ -1,7 +1,7 @@
 """A continuum image opened for detection: its pixels by section, noise, beam and primary beam."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +21,9 @@ from pipeline.sky.geometry import ellipse_to_pixel, sky_to_pixel
 from pipeline.sky.headers import Beam
 from pipeline.sky.window import FrameReader
 
+# Side of the sections that are read where there are positions [pixel].
+TILE = 512
+
 
 class MemoryReader:
     """Pixels in memory (y, x) in the place of a `FrameReader`."""
@@ -32,6 +35,15 @@ class MemoryReader:
     def read(self, section: Sequence[slice]) -> np.ndarray:
         """The pixels of a section."""
         return self.data[tuple(section)]
+
+
+def by_tile(pixel: np.ndarray, side: int = TILE) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The first pixel (N,) of each tile that holds some of the pixels (n, N) int, and the indices of those."""
+    tiles, member = np.unique(pixel // side, axis=0, return_inverse=True)
+    order = np.argsort(member.ravel(), kind="stable")
+    ends = np.cumsum(np.bincount(member.ravel(), minlength=len(tiles)))
+    for tile, end, count in zip(tiles, ends, np.diff(ends, prepend=0), strict=True):
+        yield tile * side, order[end - count : end]
 
 
 @dataclass
@@ -60,6 +72,8 @@ class ContinuumImage:
         if not background.summary()["median_rms"] > 0:
             raise UserError(source, "has no noise (its median absolute deviation is 0)", "give an image with noise")
         beam = None if primary_beam is None else FrameReader(primary_beam, unit=None)
+        if beam is not None and beam.wcs is None:
+            raise UserError(primary_beam, "has no celestial coordinates", "give a primary beam with a WCS")
         return cls(reader, background, beam)
 
     @property
@@ -82,12 +96,22 @@ class ContinuumImage:
         return PixelBeam(float(major[0]), float(minor[0]), float(theta[0]))
 
     def attenuation_at(self, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-        """The primary beam at positions (n,) [deg], by linear interpolation; 1 where no image of it was given."""
+        """The primary beam at positions (n,) [deg], by linear interpolation; 1 where no image of it was given.
+
+        NaN beyond that image; it is read where there are positions.
+        """
         if self.attenuation is None:
             return np.ones(len(ra))
         x, y = sky_to_pixel(self.attenuation.wcs, ra, dec)
-        whole = self.attenuation.read([slice(None)] * 2)
-        return map_coordinates(whole, [y, x], order=1, mode="constant", cval=np.nan)
+        centre, last = np.stack([y, x], axis=1), np.array(self.attenuation.shape) - 1
+        result = np.full(len(ra), np.nan)
+        inside = np.flatnonzero(((centre >= -0.5) & (centre < last + 0.5)).all(1))
+        centre = np.clip(centre[inside], 0, last)
+        for low, members in by_tile(centre.astype(int)):
+            section = [slice(*ends) for ends in zip(low, np.minimum(low + TILE, last) + 1, strict=True)]
+            pixels = self.attenuation.read(section)
+            result[inside[members]] = map_coordinates(pixels, (centre[members] - low).T, order=1, mode="nearest")
+        return result
 
     def rms_at(self, centre: np.ndarray) -> np.ndarray:
         """The local noise at pixel positions (n, 2) [Jy/beam]."""
