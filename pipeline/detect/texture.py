@@ -27,23 +27,25 @@ def texture(image: ContinuumImage) -> NoisePower:
     return measure(_stacked(blocks), image.beam.mean)
 
 
-def check_texture(image: ContinuumImage, trained: Sequence[dict]) -> float:
+def check_texture(image: ContinuumImage, trained: Sequence[dict], tolerance: float = TOLERANCE) -> float:
     """The distance of the image's noise from the nearest that a model was trained on.
 
     Warns
     -----
-    NoiseMismatchWarning : it is above `TOLERANCE`.
+    NoiseMismatchWarning : it is above `tolerance`.
     """
     found = texture(image)
     known = [NoisePower.from_dict(stored) for stored in trained]
     far = [distance(found, power) for power in known]
     nearest = int(np.argmin(far))
-    if far[nearest] > TOLERANCE:
-        here, there = (power.correlation[power.lags, power.lags + 1 : power.lags + 3] for power in (found, known[nearest]))
+    if far[nearest] > tolerance:
+        here, there = (
+            power.correlation[power.lags, power.lags + 1 : power.lags + 3] for power in (found, known[nearest])
+        )
         warnings.warn(
             f"{image.path}: its noise has another texture than any that the model was trained on (autocorrelation at 1 "
             f"and 2 pixels {here[0]:.2f}, {here[1]:.2f} against {there[0]:.2f}, {there[1]:.2f}; rms difference "
-            f"{far[nearest]:.2f}, tolerance {TOLERANCE}); run fleming adapt and detect with the adapted model.",
+            f"{far[nearest]:.2f}, tolerance {tolerance:g}); run fleming adapt and detect with the adapted model.",
             NoiseMismatchWarning,
             stacklevel=2,
         )
@@ -58,8 +60,9 @@ def _spread(side: int) -> list[slice]:
 
 
 def _stacked(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """The blocks below each other, each padded with NaN to full size, for `measure` takes blocks of that size."""
-    whole = np.full((len(blocks) * _BLOCK, _BLOCK), np.nan, np.float32)
+    """The blocks below each other, each padded with NaN to the size of the largest."""
+    height, width = (max(block.shape[axis] for block in blocks) for axis in (0, 1))
+    whole = np.full((len(blocks) * height, width), np.nan, np.float32)
     for at, block in enumerate(blocks):
-        whole[at * _BLOCK : at * _BLOCK + block.shape[0], : block.shape[1]] = block
+        whole[at * height : at * height + block.shape[0], : block.shape[1]] = block
     return whole
