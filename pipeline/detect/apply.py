@@ -22,19 +22,12 @@ from pipeline.detect.measures import threshold_for_purity
 from pipeline.detect.model import Model, load
 from pipeline.detect.predict import Search, detect
 from pipeline.detect.resample import SLACK, ResampledReader, Sampling, check_beam, dilution_ratio, miss
+from pipeline.detect.texture import TOLERANCE, check_texture
 from pipeline.errors import FlemingWarning, UserError, UserErrors
 from pipeline.files import check_output
 from pipeline.learn.device import pick_device
-from pipeline.simulate import noise
-from pipeline.simulate.noise import NoisePower
 
 log = logging.getLogger("fleming")
-_NOISE_SIDE = 512
-_NOISE_TOLERANCE = 0.05
-
-
-class NoiseMismatchWarning(FlemingWarning):
-    """The noise of the image has another texture than what the model was trained on."""
 
 
 class BeamMismatchWarning(FlemingWarning):
@@ -170,50 +163,15 @@ def detect_image(
     return _take(calibrated, ((centre >= -0.5) & (centre < np.array(image.shape) - 0.5)).all(1))
 
 
-def noise_mismatch(image: ContinuumImage, model: Model) -> float | None:
-    """How far the texture of the image's noise is from the nearest that the model was trained on.
-
-    The rms difference of the autocorrelations (`pipeline.simulate.noise.distance`), of four sections of the image at
-    most; None where they are too small or too full to measure it, or the model does not tell.
-    """
-    told = model.trained.get("noise")
-    measured = _measure_noise(image) if told else None
-    if measured is None:
-        return None
-    known = [NoisePower.from_dict(each) for each in (told if isinstance(told, list) else [told])]
-    return min(noise.distance(measured, each) for each in known)
-
-
-def _measure_noise(image: ContinuumImage) -> NoisePower | None:
-    spans = []
-    for size in image.shape:
-        side = min(size, _NOISE_SIDE)
-        starts = sorted({(size - side) // 4, 3 * (size - side) // 4})
-        spans.append([slice(start, start + side) for start in starts])
-    powers = []
-    for section in itertools.product(*spans):
-        if min(image.shape) <= noise.LAGS:
-            continue
-        try:
-            powers.append(noise.measure(image.reader.read(section), image.beam.mean))
-        except UserError:
-            # A section beyond the primary beam or full of sources tells nothing; the others may.
-            continue
-    if not powers:
-        return None
-    mean = np.mean([[power.rms, power.mad] for power in powers], axis=0)
-    return NoisePower(np.mean([power.correlation for power in powers], axis=0), float(mean[0]), float(mean[1]))
-
-
 def _compare_noise(image: ContinuumImage, model: Model) -> None:
-    far, tolerance = noise_mismatch(image, model), model.trained.get("noise_tolerance", _NOISE_TOLERANCE)
-    if far is not None and far > tolerance:
-        warnings.warn(
-            f"{image.path}: the autocorrelation of its noise differs by {far:.3f} from what the model was trained on, "
-            f"which is more than {tolerance:.3g}, so that sources and probabilities may be wrong; run fleming adapt.",
-            NoiseMismatchWarning,
-            3,
+    known = model.trained.get("noise", [])
+    try:
+        check_texture(
+            image, [known] if isinstance(known, dict) else known, model.trained.get("noise_tolerance", TOLERANCE)
         )
+    except UserError as error:
+        # Too few pixels without sources to tell the texture are no reason not to search.
+        log.info("%s: its noise is not compared with that of the model's training, for it %s", image.path, error.what)
 
 
 def _usable(model: str | os.PathLike | Model, device: torch.device) -> Model:
