@@ -3,7 +3,7 @@
 import difflib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -11,15 +11,22 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
 from pipeline.classify.settings import ClassifySettings
+from pipeline.detect.task_settings import DetectSettings
 from pipeline.errors import UserError, UserErrors
 from pipeline.settings import Settings
+from pipeline.sky.archive import source_exists
 
 # A few lines of aliases to aliases can stand for more values than any memory holds.
 _MOST_NODES = 100_000
+# the keys that name a folder, not a file
+_FOLDERS = {"shapes"}
+_FRAME_FILES = ("image", "truth", "primary_beam")
 
 # Snakemake takes braces for wildcards and a doubled slash for a mistake
 RunFolder = Annotated[str, StringConstraints(pattern=r"^[^{}*?]+$"), AfterValidator(os.path.normpath)]
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+TaskSettings = ClassifySettings | DetectSettings
+KINDS: dict[str, type[Settings]] = {"classify": ClassifySettings, "detect": DetectSettings}
 
 
 class RunSettings(Settings):
@@ -27,7 +34,9 @@ class RunSettings(Settings):
 
     run: RunFolder = Field(min_length=1, description="the folder that this run writes")
     seed: int = Field(default=42, ge=0, description="the seed of everything random")
-    tasks: dict[TaskName, ClassifySettings] = Field(min_length=1, description="the tasks by name")
+    tasks: dict[TaskName, Annotated[TaskSettings, Field(discriminator="kind")]] = Field(
+        min_length=1, description="the tasks by name"
+    )
 
 
 def load_config(path: str | Path) -> RunSettings:
@@ -98,8 +107,8 @@ def validate(values: Any, source: str | Path, lines: dict[tuple, int] | None = N
         raise UserErrors(_problem(detail, source, lines or {}) for detail in details) from error
     missing = [
         UserError(_place(source, location, lines or {}), f"names {path!r}, which does not exist", "mend the path")
-        for location, path in _input_files(settings)
-        if not Path(path).is_file()
+        for location, path in _inputs(settings)
+        if not source_exists(path) and not (location[-1] in _FOLDERS and Path(path).is_dir())
     ]
     if missing:
         raise UserErrors(missing)
@@ -119,24 +128,50 @@ def dump_config(settings: RunSettings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=110)
 
 
-def task_settings(settings: RunSettings, name: str, source: str | Path) -> ClassifySettings:
-    """The task called `name`.
+def task_settings(
+    settings: RunSettings, name: str, source: str | Path, kinds: Collection[str] = tuple(KINDS)
+) -> TaskSettings:
+    """The task called `name`, which is of one of `kinds`.
 
     Raises
     ------
-    UserError : there is no such task.
+    UserError : there is no such task, or it is of another kind.
     """
     if name not in settings.tasks:
         raise UserError(source, f"has no task {name!r}", f"choose one of {', '.join(settings.tasks)}")
-    return settings.tasks[name]
+    task = settings.tasks[name]
+    if task.kind not in kinds:
+        fitting = [other for other, settings_of in settings.tasks.items() if settings_of.kind in kinds]
+        remedy = f"choose one of {', '.join(fitting)}" if fitting else f"add a task of kind {' or '.join(kinds)}"
+        raise UserError(source, f"task {name!r} is of kind {task.kind}, which this stage does not do", remedy)
+    return task
 
 
-def _input_files(settings: RunSettings) -> Iterator[tuple[tuple, str]]:
+def _inputs(settings: RunSettings) -> Iterator[tuple[tuple, str]]:
+    """Every file or folder that the settings name for reading, with the place that names it."""
     for name, task in settings.tasks.items():
-        if task.input.manifest is not None:
-            yield ("tasks", name, "input", "manifest"), task.input.manifest
-        if task.simulate is not None:
-            yield ("tasks", name, "simulate", "sources"), task.simulate.sources
+        found = _classify_inputs(task) if isinstance(task, ClassifySettings) else _detect_inputs(task)
+        for location, path in found:
+            if path is not None:
+                yield ("tasks", name, *location), path
+
+
+def _classify_inputs(task: ClassifySettings) -> Iterator[tuple[tuple, str | None]]:
+    yield ("input", "manifest"), task.input.manifest
+    if task.simulate is not None:
+        yield ("simulate", "sources"), task.simulate.sources
+
+
+def _detect_inputs(task: DetectSettings) -> Iterator[tuple[tuple, str | None]]:
+    for part in ("train", "test"):
+        for index, frame in enumerate(getattr(task.frames, part)):
+            for key in _FRAME_FILES:
+                yield ("frames", part, index, key), getattr(frame, key)
+    for index, path in enumerate(task.frames.detect):
+        yield ("frames", "detect", index), path
+    yield ("model",), task.model
+    if task.simulate is not None:
+        yield ("simulate", "shapes"), task.simulate.shapes
 
 
 def _lines(node: yaml.Node, path: tuple = ()) -> Iterator[tuple[tuple, int]]:
@@ -171,30 +206,57 @@ def _place(source: str | Path, location: tuple, lines: dict[tuple, int]) -> str:
 
 
 def _problem(detail: dict, source: str | Path, lines: dict[tuple, int]) -> UserError:
-    location, value = _without_branches(detail["loc"], lines), detail["input"]
+    model, location, value = _task_model(detail["loc"]), _without_branches(detail["loc"], lines), detail["input"]
     where = _place(source, location, lines)
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _wrong_kind(source, (*location, "kind"), value, lines)
+    if detail["type"] == "model_attributes_type":
+        what = f"has the value {_short(value)}: a task is a mapping of keys to values"
+        return UserError(where, what, "start from a task in config/demo.yaml")
     if detail["type"] == "extra_forbidden":
-        allowed = _allowed_keys(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)
+        allowed = _allowed_keys(location[:-1], model)
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.6)
         hint = f"write {near[0]!r} instead" if near else "remove it"
         return UserError(where, f"is not a known key (allowed here: {', '.join(allowed)})", hint)
     if detail["type"] == "missing":
-        return UserError(where, "is missing", f"give it: {_description(location)}")
+        return UserError(where, "is missing", f"give it: {_description(location, model)}")
     reason = detail["msg"].removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
-    # what concerns several keys begins with the one to mend
-    named = (*location, reason.partition(" ")[0].partition(".")[0].rstrip(":"))
-    if named in lines:
-        where = _place(source, named, lines)
-    description = _description(named) or _description(location)
+    named = _named(location, reason, lines)
+    where = _place(source, named, lines)
+    description = _description(named, model) or _description(location, model)
     remedy = f"mend it: {description}" if description else "mend the value"
     if isinstance(value, dict):
         return UserError(where, f"is wrong: {reason}", remedy)
     return UserError(where, f"has the value {_short(value)}: {reason}", remedy)
 
 
+def _wrong_kind(source: str | Path, location: tuple, value: Any, lines: dict[tuple, int]) -> UserError:
+    where, known = _place(source, location, lines), " or ".join(map(repr, KINDS))
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind is None:
+        return UserError(where, "is missing", f"give it: the kind of task, {known}")
+    near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.5)
+    hint = f"write {near[0]!r} instead" if near else f"write {known}"
+    return UserError(where, f"has the value {_short(kind)}: a task is of the kind {known}", hint)
+
+
+def _named(location: tuple, reason: str, lines: dict[tuple, int]) -> tuple:
+    """The place to mend: what concerns several keys begins with the key, or its path, as far as the file has it."""
+    path = reason.partition(" ")[0].rstrip(":").split(".")
+    places = ((*location, *path[:n]) for n in range(len(path), 0, -1))
+    return next((place for place in places if place in lines), location)
+
+
+def _task_model(location: tuple) -> type[Settings] | None:
+    """The settings class of the task that a location of pydantic's is in: it has the kind behind the task's name."""
+    return KINDS.get(location[2]) if location[:1] == ("tasks",) and len(location) > 2 else None
+
+
 def _without_branches(location: tuple, lines: dict[tuple, int]) -> tuple:
-    """Drop what pydantic adds to a location for the branches of a union, such as `list[str]`."""
+    """Drop what pydantic adds to a location for the branches of a union: a task's kind, `list[str]` and the like."""
+    if _task_model(location) is not None:
+        location = (*location[:2], *location[3:])
     kept: list = []
     for part in location:
         if isinstance(part, int) or str(part).replace("_", "").replace("-", "").isalnum():
@@ -208,21 +270,19 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _field(location: tuple) -> tuple[type[BaseModel] | None, Any]:
-    """The settings class that holds `location`, and the field there (None where it is not a settings class)."""
-    model: type[BaseModel] | None = RunSettings
-    field = None
+def _field(location: tuple, task: type[Settings] | None) -> tuple[type[BaseModel] | None, Any]:
+    """The settings class at `location`, in a task of class `task`, and the field there; None where there is none."""
+    model, field = RunSettings, None
+    if location[:1] == ("tasks",) and len(location) > 1:
+        model, location = task, location[2:]
     for part in location:
+        if isinstance(part, int):  # an item of the list that the field holds
+            continue
         if model is None:
             return None, None
-        if model is RunSettings and field is not None:
-            model, field = ClassifySettings, None
-            continue
         field = model.model_fields.get(str(part))
         if field is None:
             return model, None
-        if part == "tasks":
-            continue
         model = next((kind for kind in _classes(field.annotation) if issubclass(kind, BaseModel)), None)
     return model, field
 
@@ -233,11 +293,11 @@ def _classes(annotation: Any) -> list[type]:
     return [kind for part in get_args(annotation) for kind in _classes(part)]
 
 
-def _allowed_keys(location: tuple) -> list[str]:
-    model, _ = _field(location)
+def _allowed_keys(location: tuple, task: type[Settings] | None) -> list[str]:
+    model, _ = _field(location, task)
     return list(model.model_fields) if model is not None else []
 
 
-def _description(location: tuple) -> str:
-    _, field = _field(location)
+def _description(location: tuple, task: type[Settings] | None) -> str:
+    _, field = _field(location, task)
     return (field.description or "") if field is not None else ""

@@ -8,6 +8,7 @@ import logging
 import time
 from pathlib import Path
 
+from pipeline import detect_stages
 from pipeline.errors import UserError
 
 log = logging.getLogger("fleming")
@@ -22,18 +23,23 @@ def check(options: argparse.Namespace) -> None:
 
 
 def simulate(options: argparse.Namespace) -> None:
-    from pipeline.simulate.injection import inject
-
     settings, task = _task(options)
     if task.simulate is None:
         raise UserError(options.config, f"task {options.task!r} has no simulate section", "add one or skip this stage")
+    if task.kind == "detect":
+        from pipeline.simulate.field_files import write_field
+
+        write_field(task.simulate, settings.seed, options.out, log.info)
+        return
+    from pipeline.simulate.injection import inject
+
     inject(task.simulate, options.out, seed=settings.seed)
 
 
 def ingest(options: argparse.Namespace) -> None:
     from pipeline.data.ingest import ingest as read_objects
 
-    settings, task = _task(options)
+    settings, task = _task(options, "classify")
     source = task.input
     if options.manifest is not None:
         source = source.model_copy(update={"manifest": str(options.manifest)})
@@ -46,11 +52,14 @@ def ingest(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
+    settings, task = _task(options)
+    if task.kind == "detect":
+        detect_stages.train(options, settings, task)
+        return
     from pipeline.classify import train as classifier
 
-    settings, task = _task(options)
     classifier.train(
-        options.dataset,
+        _needed(options, "dataset", "the data set that fleming ingest wrote"),
         task,
         options.out,
         seed=settings.seed,
@@ -61,7 +70,7 @@ def train(options: argparse.Namespace) -> None:
 def crossvalidate(options: argparse.Namespace) -> None:
     from pipeline.classify import crossvalidate as validation
 
-    settings, task = _task(options)
+    settings, task = _task(options, "classify")
     result = validation.crossvalidate(
         options.dataset,
         task,
@@ -95,13 +104,15 @@ def classify(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
+    settings, task = _task(options)
+    if task.kind == "detect":
+        detect_stages.evaluate(options, settings, task)
+        return
     from pipeline.classify import evaluate as judge
     from pipeline.files import read_json
 
-    settings, _ = _task(options)
-    judge.evaluate(
-        options.catalogue, options.dataset, options.model, options.out, task=options.task, seed=settings.seed
-    )
+    dataset = _needed(options, "dataset", "the data set that fleming ingest wrote")
+    judge.evaluate(options.catalogue, dataset, options.model, options.out, task=options.task, seed=settings.seed)
     metrics = read_json(options.out)
     network, baseline = metrics["network"], metrics["baseline"]
     interval = f"{_shown(network['accuracy_low'])} to {_shown(network['accuracy_high'])}"
@@ -150,11 +161,20 @@ def describe(options: argparse.Namespace) -> None:
     print(cost.format_table(cost.describe(options.network, len(options.input) - 1, options.input)))
 
 
-def _task(options: argparse.Namespace):
-    from pipeline.config import load_config, task_settings
+def _task(options: argparse.Namespace, *kinds: str):
+    """The settings of the run, and its task of that name, which is of one of `kinds`, or of any."""
+    from pipeline.config import KINDS, load_config, task_settings
 
     settings = load_config(options.config)
-    return settings, task_settings(settings, options.task, options.config)
+    return settings, task_settings(settings, options.task, options.config, kinds or KINDS)
+
+
+def _needed(options: argparse.Namespace, name: str, what: str) -> Path:
+    """The option of that name, which this kind of task cannot do without."""
+    value = getattr(options, name)
+    if value is None:
+        raise UserError(f"fleming {options.stage}", f"needs --{name} for task {options.task!r}", f"name {what}")
+    return value
 
 
 def _count(noun: str, seconds: float = 5.0):

@@ -1,0 +1,291 @@
+"""The sub-commands of `fleming` and their options: one a stage, thin; the Snakemake rules call nothing else."""
+
+import argparse
+from pathlib import Path
+
+from pipeline import __version__, detect_stages, stages
+from pipeline.nn import tokens
+
+FORMATS = ("fits", "ecsv", "votable", "csv", "sdc1", "sdc2")
+
+
+def notation() -> str:
+    """How networks are written, as `pipeline.nn.tokens` documents it."""
+    table, text = tokens.__doc__.partition("\n\n")[2].split("Options follow")
+    # in the table the marks of code keep the columns, in the text they go
+    rows = [line.replace("``", "  ") for line in table.splitlines() if not line.startswith("=")]
+    return "\n".join([*rows, "Options follow" + text.replace("``", "")])
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not channel,axis[,axis[,axis]], such as 1,28,28")
+    return shape
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence; the long usage is for --help."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help.\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; building it loads no library."""
+    top = _Parser(
+        prog="fleming",
+        description="From FITS files to catalogues, metrics and figures: classify objects, detect and measure sources.",
+        epilog="A whole run: snakemake --configfile config/demo.yaml. Each stage also runs by hand, as above.",
+    )
+    top.add_argument("--version", action="version", version=f"fleming {__version__}")
+    commands = top.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True, parser_class=_Parser)
+
+    def add(name, run, text, example, *groups):
+        stage = commands.add_parser(
+            name,
+            help=text,
+            description=text[:1].upper() + text[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        stage.set_defaults(run=run)
+        stage.add_argument("--log", help="write messages, times and tracebacks to this file too")
+        for group in groups:
+            group(stage)
+        return stage
+
+    _shared(add)
+    _classification(add)
+    _detection(add)
+    _results(add)
+    return top
+
+
+def _config(stage):
+    stage.add_argument("--config", required=True, help="the run's YAML file")
+
+
+def _task(stage):
+    _config(stage)
+    stage.add_argument("--task", required=True, help="the task's name in the config")
+
+
+def _any_task(stage):
+    """A detection task, for what also works on files without a config."""
+    stage.add_argument("--config", help="a run's YAML file, to do what one of its detection tasks says")
+    stage.add_argument("--task", help="the task's name in the config")
+    _simulated(stage)
+
+
+def _device(stage):
+    stage.add_argument("--device", help="cpu, cuda, cuda:1 ...; chosen by itself when not given")
+
+
+def _dataset(stage):
+    stage.add_argument("--dataset", type=Path, help="tasks that classify: the data set that fleming ingest wrote")
+
+
+def _simulated(stage):
+    stage.add_argument("--simulated", type=Path, help="tasks with a simulated field: the folder that it was written to")
+
+
+def _out(text, many=False):
+    extra = {"action": "append"} if many else {}
+    return lambda stage: stage.add_argument("--out", type=Path, required=True, help=text, **extra)
+
+
+def _shared(add):
+    stage = add(
+        "check", stages.check, "validate a run's YAML file and its input files", "fleming check config/demo.yaml"
+    )
+    stage.add_argument("config", help="the run's YAML file")
+    add(
+        "simulate",
+        stages.simulate,
+        "make the simulated data of a task: objects in noise, or a labelled field",
+        "fleming simulate --config config/demo.yaml --task hi_galaxies --out results/demo/hi_galaxies/simulated",
+        _task,
+        _out("the folder for samples.fits and manifest.csv, or field.fits and truth.csv"),
+    )
+    add(
+        "train",
+        stages.train,
+        "train a classifier or a detector; resumes where it was interrupted",
+        "fleming train --config config/demo.yaml --task stars --dataset results/demo/stars/dataset.h5 "
+        "--out results/demo/stars/model.safetensors",
+        _task,
+        _dataset,
+        _simulated,
+        _device,
+        _out("the model file; training.json, cost.json and history.csv are written beside it"),
+    )
+    stage = add(
+        "evaluate",
+        stages.evaluate,
+        "compare a catalogue with the truth that was kept for it",
+        "fleming evaluate --config config/demo.yaml --task stars --dataset results/demo/stars/dataset.h5 "
+        "--model results/demo/stars/model.safetensors --catalogue results/demo/stars/catalogue.fits "
+        "--out results/demo/stars/metrics.json",
+        _task,
+        _dataset,
+        _simulated,
+        _out("metrics.json"),
+    )
+    stage.add_argument("--model", type=Path, required=True, help="the model file that made the catalogue")
+    stage.add_argument("--catalogue", type=Path, required=True, help="the catalogue of the whole task")
+
+
+def _classification(add):
+    stage = add(
+        "ingest",
+        stages.ingest,
+        "read the objects of a manifest into one HDF5 data set",
+        "fleming ingest --config config/demo.yaml --task stars --out results/demo/stars/dataset.h5",
+        _task,
+        _out("the HDF5 file"),
+    )
+    stage.add_argument("--manifest", type=Path, help="use this manifest instead of the config's")
+    stage = add(
+        "crossvalidate",
+        stages.crossvalidate,
+        "judge a task's settings by k-fold cross-validation",
+        "fleming crossvalidate --config config/iris.yaml --task iris --dataset results/iris/iris/dataset.h5 "
+        "--folds 10 --out results/iris/iris/crossvalidation.json",
+        _task,
+        _device,
+        _out("the JSON file with scores and their spread"),
+    )
+    stage.add_argument("--dataset", type=Path, required=True, help="the data set that fleming ingest wrote")
+    stage.add_argument("--folds", type=int, default=5, help="number of folds, at least 3 (default 5)")
+    stage = add(
+        "classify",
+        stages.classify,
+        "classify files of your own, or a data set, into a catalogue",
+        "fleming classify my_spectra/*.fits --model results/demo/stars/model.safetensors --out types.fits",
+        _device,
+        _out("the catalogue: .fits, .ecsv, .vot or .csv; give it again for a second format", many=True),
+    )
+    stage.add_argument("files", nargs="*", help="FITS files, spectra as text, pictures, or archive.zip/member")
+    stage.add_argument("--manifest", type=Path, help="a table with a path column (and row, id) instead of files")
+    stage.add_argument("--dataset", type=Path, help="a data set that fleming ingest wrote instead of files")
+    stage.add_argument("--model", type=Path, required=True, help="the model file that fleming train wrote")
+    stage.add_argument("--skip-bad", action="store_true", help="leave unreadable files out, with a warning each")
+
+
+def _detection(add):
+    _detect(add)
+    _adapt(add)
+    _field(add)
+    _score(add)
+
+
+def _detect(add):
+    stage = add(
+        "detect",
+        detect_stages.detect,
+        "find and measure the sources of radio-continuum images",
+        "fleming detect image.fits --out catalogue.fits --purity 0.95 --regions catalogue.reg",
+        _any_task,
+        _device,
+        _out("the catalogue: .fits, .ecsv, .vot, .csv, or .txt for the SDC1; again for a second one", many=True),
+    )
+    stage.add_argument("images", nargs="*", metavar="image", help="FITS images with beam and coordinates")
+    stage.add_argument("--model", type=Path, help="a model of fleming train or adapt (default: the one that ships)")
+    stage.add_argument("--purity", type=float, help="wanted share of true sources (default: maximise the SDC1 score)")
+    stage.add_argument("--regions", type=Path, help="write DS9 regions to this file too")
+    stage.add_argument(
+        "--format", choices=FORMATS, help="format of every catalogue (default: by the ending of its name)"
+    )
+    stage.add_argument(
+        "--primary-beam", action="append", help="FITS image of the primary beam; once for all images, or once an image"
+    )
+    stage.add_argument("--symmetries", action="store_true", help="average over flips and turns, at 8 times the cost")
+
+
+def _adapt(add):
+    stage = add(
+        "adapt",
+        detect_stages.adapt,
+        "adapt a detector to an image's own noise, beam and depth; needs no labels",
+        "fleming adapt image.fits --out adapted.safetensors",
+        _any_task,
+        _device,
+        _out("the model file; history.csv is written beside it"),
+    )
+    stage.add_argument("image", nargs="?", help="FITS image with beam and coordinates")
+    stage.add_argument("--model", type=Path, help="the model to start from (default: the one that ships)")
+    stage.add_argument("--minutes", type=float, help="time to train (default 3)")
+    stage.add_argument("--truth", help="table of the sources in part of the image, to learn from those pixels too")
+    stage.add_argument("--primary-beam", help="FITS image of the primary beam")
+    stage.add_argument("--seed", type=int, help="seed of everything random (default 42)")
+
+
+def _field(add):
+    stage = add(
+        "field",
+        detect_stages.field,
+        "simulate a radio-continuum field and its truth, without a config",
+        "fleming field --seed 1 --shape 1024 --out field.fits --truth truth.csv",
+        _out("the FITS image, in Jy/beam"),
+    )
+    stage.add_argument("--truth", type=Path, help="write the table of the sources to this file (CSV)")
+    stage.add_argument("--save-primary-beam", type=Path, help="write the image of the primary beam to this file (FITS)")
+    stage.add_argument("--seed", type=int, default=42, help="seed of everything random (default 42)")
+    stage.add_argument("--shape", type=int, nargs="+", help="rows and columns, or one number for both (default 1024)")
+    stage.add_argument("--pixel-arcsec", type=float, help="side of a pixel (default 0.6)")
+    stage.add_argument(
+        "--beam-arcsec", type=float, nargs="+", help="FWHM of a round beam, or major, minor and angle (default 1.5)"
+    )
+    stage.add_argument("--frequency", type=float, help="MHz (default 560)")
+    stage.add_argument("--centre", type=float, nargs=2, help="right ascension and declination in degrees")
+    stage.add_argument("--rms", type=float, help="rms of the noise in Jy/beam (default 2.55e-7)")
+    stage.add_argument("--density", type=float, help="factor on the number of sources (default 1)")
+    stage.add_argument("--primary-beam", type=float, help="FWHM of a Gaussian primary beam in degrees (default none)")
+    stage.add_argument("--shapes", help="folder of images of real radio galaxies (FITS)")
+
+
+def _score(add):
+    stage = add(
+        "score",
+        detect_stages.score,
+        "score a catalogue against the truth as a data challenge does",
+        "fleming score --challenge sdc1 --frequency 560 --truth truth.csv --catalogue catalogue.fits --json score.json",
+    )
+    stage.add_argument("--challenge", choices=("sdc1", "sdc2"), required=True, help="whose definition of the score")
+    stage.add_argument("--frequency", type=int, choices=(560, 1400, 9200), help="sdc1: band in MHz")
+    stage.add_argument("--mode", choices=("core", "centroid"), help="sdc1: the positions compared (default core)")
+    stage.add_argument(
+        "--area", choices=("all", "train", "outside"), help="sdc1: which part of the field counts (default all)"
+    )
+    stage.add_argument("--truth", type=Path, required=True, help="the truth table")
+    stage.add_argument("--catalogue", type=Path, required=True, help="the catalogue, of Fleming or in official columns")
+    stage.add_argument("--official", action="store_true", help="skip all checks, as the official scorer does")
+    stage.add_argument("--json", type=Path, help="write everything that was measured to this file")
+
+
+def _results(add):
+    stage = add(
+        "figures", stages.figures, "draw a task's figures from its result files", "fleming figures results/demo/stars"
+    )
+    stage.add_argument("folder", type=Path, help="the task's folder")
+    add(
+        "report",
+        stages.report,
+        "gather the figures and metrics of a run in one HTML page",
+        "fleming report --config config/demo.yaml --out results/demo/report.html",
+        _config,
+        _out("the page, in the run's folder"),
+    )
+    stage = add(
+        "describe",
+        stages.describe,
+        "print shape, parameters and MACs of every layer of a network",
+        "fleming describe 'C-6.5 P-2 C-16.5 P-2 C-48.3 D-1024_d0.5 D-256_d0.2 D-10' --input 1,28,28",
+    )
+    stage.epilog += f"\n\nthe notation, a token a layer:\n\n{notation()}"
+    stage.add_argument("network", help="a network in notation, a name such as resnet-18, or a model file")
+    stage.add_argument("--input", type=_shape, help="channel,axis[,axis[,axis]] of the input")
