@@ -27,6 +27,8 @@ rule all:
         f"{RUN}/report.html",
         expand("{run}/{task}/catalogue.fits", run=RUN, task=TASKS),
         expand("{run}/{task}/catalogue.ecsv", run=RUN, task=TASKS),
+        expand("{run}/{task}/catalogue.reg", run=RUN, task=DETECTED),
+        expand("{run}/{task}/submission.txt", run=RUN, task=DETECTED),
 
 
 onstart:

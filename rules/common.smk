@@ -4,19 +4,26 @@ import json
 import os
 import shlex
 import sys
+from functools import reduce
 from pathlib import Path
 
 from pipeline.config import dump_config, key_lines, validate
+from pipeline.detect.task_images import adapted_image, frame_files, labelled_frames, searched_images, simulated_frames
 from pipeline.errors import UserError
 from pipeline.files import write_text
 
 # The module that each stage begins with; what it imports is found by itself.
 FIRST_MODULE = {
     "simulate": "simulate/injection.py",
+    "simulate_field": "simulate/field_files.py",
     "ingest": "data/ingest.py",
     "train": "classify/train.py",
+    "train_detector": "detect/task.py",
+    "adapt_detector": "detect/adapt.py",
     "classify": "classify/apply.py",
+    "detect": "detect/apply.py",
     "evaluate": "classify/evaluate.py",
+    "evaluate_detector": "detect/evaluate.py",
     "figures": "report/figures.py",
     "report": "report/page.py",
 }
@@ -53,6 +60,11 @@ SETTINGS = read_settings()
 RUN = SETTINGS.run
 CONFIG = f"{RUN}/config.yaml"
 TASKS = list(SETTINGS.tasks)
+DETECTED = [name for name, task in SETTINGS.tasks.items() if task.kind == "detect"]
+TRAINED = [name for name, task in SETTINGS.tasks.items() if task.kind == "classify" or task.trains]
+# What the wildcard of a rule for one kind of task may be; a name never has a blank.
+CLASSIFYING = "|".join(name for name in TASKS if name not in DETECTED) or "no task"
+DETECTING = "|".join(DETECTED) or "no task"
 
 
 def stage_code(stage):
@@ -73,11 +85,17 @@ def stage_code(stage):
 
 
 def stage_settings(*keys):
-    """A function of the wildcards that gives the task's settings under `keys`: changing one runs the stage again."""
+    """A function of the wildcards that gives the task's settings under `keys`, paths divided by points.
+
+    Changing one of them runs the stage again.
+    """
 
     def settings_of(wildcards):
         task = SETTINGS.tasks[wildcards.task].model_dump(mode="json")
-        return json.dumps({"seed": SETTINGS.seed} | {key: task[key] for key in keys}, sort_keys=True)
+        found = {"seed": SETTINGS.seed}
+        for key in keys:
+            found[key] = reduce(lambda part, name: part[name], key.split("."), task)
+        return json.dumps(found, sort_keys=True)
 
     return settings_of
 
@@ -91,6 +109,69 @@ def manifest_of(wildcards):
 def sources_of(wildcards):
     """The manifest of the frames that a task's simulation injects."""
     return SETTINGS.tasks[wildcards.task].simulate.sources
+
+
+def simulated_of(wildcards):
+    """The folder of a detection task's simulated field, or None."""
+    task = SETTINGS.tasks[wildcards.task]
+    return Path(RUN, wildcards.task, "simulated") if task.simulate is not None else None
+
+
+def simulated_option(wildcards):
+    """How a detection stage is told of the simulated field, where there is one."""
+    folder = simulated_of(wildcards)
+    return "" if folder is None else f"--simulated {shlex.quote(str(folder))}"
+
+
+def made_or_given(paths, wildcards):
+    """The files among `paths`, without the simulated primary beam, which comes with its field where there is one."""
+    silent = str(Path(RUN, wildcards.task, "simulated", "primary_beam.fits"))
+    return [path for path in paths if path not in (None, silent)]
+
+
+def training_files(wildcards):
+    """Images, truth tables and primary beams that a detector is trained on."""
+    task = SETTINGS.tasks[wildcards.task]
+    frames = simulated_frames(task, simulated_of(wildcards)) + task.frames.train
+    return made_or_given(frame_files(frames), wildcards) + ([task.model] if task.model else [])
+
+
+def labelled_files(wildcards):
+    """Images, truth tables and primary beams of all frames that a catalogue may be compared with."""
+    frames = labelled_frames(SETTINGS.tasks[wildcards.task], simulated_of(wildcards))
+    return made_or_given(frame_files(frames), wildcards)
+
+
+def searched_files(wildcards):
+    """Images to search, with their primary beams."""
+    images = searched_images(SETTINGS.tasks[wildcards.task], simulated_of(wildcards))
+    return made_or_given([path for image in images for path in image], wildcards)
+
+
+def adapted_files(wildcards):
+    """The image that a model is adapted to, with its primary beam."""
+    image = adapted_image(SETTINGS.tasks[wildcards.task], simulated_of(wildcards))
+    return made_or_given(image, wildcards)
+
+
+def first_model_of(wildcards):
+    """The model that a task trains, or else the one that it names."""
+    task = SETTINGS.tasks[wildcards.task]
+    return f"{RUN}/{wildcards.task}/model.safetensors" if task.trains else task.model
+
+
+def model_of(wildcards):
+    """The model that a task detects with: adapted where it adapts one."""
+    adapted = SETTINGS.tasks[wildcards.task].adapt is not None
+    return f"{RUN}/{wildcards.task}/adapted.safetensors" if adapted else first_model_of(wildcards)
+
+
+def figure_files(wildcards):
+    """The result files that a task's figures are drawn from."""
+    names = ["catalogue.fits", "metrics.json"]
+    names += ["dataset.h5"] if wildcards.task not in DETECTED else []
+    names += ["history.csv"] if wildcards.task in TRAINED else []
+    return [f"{RUN}/{wildcards.task}/{name}" for name in names]
 
 
 def growing(amount):

@@ -1,4 +1,4 @@
-# From a catalogue and the labels of the test split to metrics.
+# From a catalogue and the truth that was kept for it to metrics.
 
 
 rule evaluate:
@@ -9,6 +9,8 @@ rule evaluate:
         code=stage_code("evaluate"),
     output:
         f"{RUN}/{{task}}/metrics.json",
+    wildcard_constraints:
+        task=CLASSIFYING,
     log:
         f"{RUN}/logs/{{task}}/evaluate.log",
     benchmark:
@@ -24,4 +26,34 @@ rule evaluate:
         "{wildcards.task}: comparing the catalogue with the labels of the test split"
     shell:
         "fleming evaluate --config {params.config:q} --task {wildcards.task} --dataset {input.dataset:q}"
+        " --model {input.model:q} --catalogue {input.catalogue:q} --out {output:q} --log {log:q}"
+
+
+rule evaluate_detector:
+    input:
+        frames=labelled_files,
+        model=model_of,
+        catalogue=f"{RUN}/{{task}}/catalogue.fits",
+        code=stage_code("evaluate_detector"),
+    output:
+        f"{RUN}/{{task}}/metrics.json",
+    wildcard_constraints:
+        task=DETECTING,
+    log:
+        f"{RUN}/logs/{{task}}/evaluate_detector.log",
+    benchmark:
+        f"{RUN}/benchmarks/{{task}}/evaluate_detector.tsv"
+    threads: 2
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(120),
+        gpu=0,
+    params:
+        config=CONFIG,
+        simulated=simulated_option,
+        settings=stage_settings("frames", "areas", "challenge"),
+    message:
+        "{wildcards.task}: comparing the catalogue with the truth that was kept for it"
+    shell:
+        "fleming evaluate --config {params.config:q} --task {wildcards.task} {params.simulated}"
         " --model {input.model:q} --catalogue {input.catalogue:q} --out {output:q} --log {log:q}"

@@ -1,4 +1,4 @@
-# From files to one HDF5 data set a task.
+# From files to one HDF5 data set a task, and to simulated data.
 
 
 rule simulate:
@@ -8,6 +8,8 @@ rule simulate:
     output:
         samples=f"{RUN}/{{task}}/simulated/samples.fits",
         manifest=f"{RUN}/{{task}}/simulated/manifest.csv",
+    wildcard_constraints:
+        task=CLASSIFYING,
     log:
         f"{RUN}/logs/{{task}}/simulate.log",
     benchmark:
@@ -26,12 +28,40 @@ rule simulate:
         "fleming simulate --config {params.config:q} --task {wildcards.task}" " --out {params.folder:q} --log {log:q}"
 
 
+rule simulate_field:
+    input:
+        code=stage_code("simulate_field"),
+    output:
+        image=f"{RUN}/{{task}}/simulated/field.fits",
+        truth=f"{RUN}/{{task}}/simulated/truth.csv",
+    wildcard_constraints:
+        task=DETECTING,
+    log:
+        f"{RUN}/logs/{{task}}/simulate_field.log",
+    benchmark:
+        f"{RUN}/benchmarks/{{task}}/simulate_field.tsv"
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(120),
+        gpu=0,
+    params:
+        config=CONFIG,
+        folder=subpath(output.image, parent=True),
+        settings=stage_settings("simulate"),
+    message:
+        "{wildcards.task}: simulating a field and its truth"
+    shell:
+        "fleming simulate --config {params.config:q} --task {wildcards.task}" " --out {params.folder:q} --log {log:q}"
+
+
 rule ingest:
     input:
         manifest=manifest_of,
         code=stage_code("ingest"),
     output:
         f"{RUN}/{{task}}/dataset.h5",
+    wildcard_constraints:
+        task=CLASSIFYING,
     log:
         f"{RUN}/logs/{{task}}/ingest.log",
     benchmark:

@@ -3,10 +3,7 @@
 
 rule figures:
     input:
-        dataset=f"{RUN}/{{task}}/dataset.h5",
-        catalogue=f"{RUN}/{{task}}/catalogue.fits",
-        metrics=f"{RUN}/{{task}}/metrics.json",
-        history=f"{RUN}/{{task}}/history.csv",
+        results=figure_files,
         code=stage_code("figures"),
     output:
         report(
@@ -35,7 +32,7 @@ rule figures:
 rule report:
     input:
         metrics=expand("{run}/{task}/metrics.json", run=RUN, task=TASKS),
-        training=expand("{run}/{task}/training.json", run=RUN, task=TASKS),
+        training=expand("{run}/{task}/training.json", run=RUN, task=TRAINED),
         figures=expand("{run}/{task}/figures", run=RUN, task=TASKS),
         code=stage_code("report"),
     output:
