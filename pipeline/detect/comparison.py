@@ -1,0 +1,228 @@
+"""A catalogue laid beside the truth of one frame: the same measures of both, and which belong together."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import pandas as pd
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from pipeline.detect.continuum import CLASSES, gaussian_axes
+from pipeline.detect.measures import chance_matches
+from pipeline.detect.objects import Objects
+from pipeline.detect.precision import COCO_THRESHOLDS, match_boxes
+from pipeline.errors import UserError
+from pipeline.score.challenge import Challenge
+from pipeline.score.match import score
+from pipeline.score.result import Score
+from pipeline.sky.geometry import convolve, ellipse_to_pixel, half_widths, pixel_to_sky, sky_to_pixel
+from pipeline.sky.headers import Beam
+
+UNITS = {
+    "ra": u.deg, "dec": u.deg, "flux": u.Jy, "peak_flux": u.Jy / u.beam, "major": u.arcsec, "minor": u.arcsec,
+    "pa": u.deg, "deconvolved_major": u.arcsec, "deconvolved_minor": u.arcsec, "deconvolved_pa": u.deg,
+    "core_fraction": None,
+}  # fmt: skip
+"""The measures of a source in a catalogue and their units; the errors of positions are in arcsec."""
+GAUSSIAN = 2
+LIMITS = (3.0, 5.0)
+"""True signal-to-noise ratios above which average precision is measured."""
+IOUS = (0.1, 0.3, 0.5, 0.75)
+LEVELS = tuple(dict.fromkeys([*IOUS, *COCO_THRESHOLDS]))
+# A source that is fainter than this in the image [rms] explains no detection.
+_INVISIBLE = 1.0
+_ROUND = 1e-9
+# What a scorer that hardly sees the angle and the core fraction rewards (see the trial of every constant in the SDC1).
+CONSTANTS = {"pa": 22.5, "core_frac": 0.0375}
+# Shares of the sides of the field by which a catalogue is moved to count matches by chance.
+_MOVES = np.array([[0.31, 0.37], [0.43, -0.29], [-0.37, 0.23], [-0.27, -0.41]])
+
+
+@dataclass
+class Comparison:
+    """One frame's n detections beside its m true sources.
+
+    detections : the measures of each, its errors, "probability", "snr", "rank" (what detections are sorted by),
+        "label" and "source", the row of its match among `sources`, -1 where it has none.
+    sources : the same measures as they truly are, "snr" (effective), "label" and "found".
+    score, constant : the challenge's score as it stands, and with the constants `CONSTANTS` in every row.
+    chance : see `chance_matches`.
+    by_box : for each of `LIMITS`, (level, n): 1 where the detection holds a brighter source of its own at that IoU of
+        `LEVELS`, -1 where it holds only a fainter one, and is neither right nor wrong, else 0.
+    """
+
+    detections: pd.DataFrame
+    sources: pd.DataFrame
+    score: Score
+    constant: Score
+    chance: dict[str, Any]
+    by_box: dict[float, np.ndarray]
+
+
+def compare(
+    catalogue: Table | pd.DataFrame, truth: pd.DataFrame, objects: Objects, wcs: WCS, beam: Beam, challenge: Challenge
+) -> Comparison:
+    """Match a catalogue `(n,)` and a truth `(m,)` of one frame by the rule of the challenge, and by boxes.
+
+    Parameters
+    ----------
+    catalogue : with the columns of Fleming's detector, or with the official columns of the SDC1 and, where known,
+        "probability", "snr" and errors, `<measure>_error`, of the measures in `UNITS`.
+    truth : official columns. objects : what the frame shows of these rows, as `ContinuumImage.objects` gives it.
+    beam : of the frame [deg].
+
+    Raises
+    ------
+    UserError : the catalogue lacks columns.
+    """
+    submission, detections = listed(catalogue, wcs, beam)
+    sources = measures(truth, wcs, beam).assign(snr=objects.snr, label=objects.label)
+    own = score(challenge, submission, truth)
+    constant = score(challenge, submission.assign(**CONSTANTS), truth)
+    detections["source"], sources["found"] = -1, False
+    detections.loc[own.matches.submission, "source"] = own.matches.truth
+    sources.loc[own.matches.truth, "found"] = True
+    chance = _by_chance(submission, detections, sources, truth, wcs, challenge)
+    return Comparison(detections, sources, own, constant, chance, _by_box(detections, sources, objects, wcs))
+
+
+def listed(catalogue: Table | pd.DataFrame, wcs: WCS, beam: Beam) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A catalogue `(n,)` as the challenge takes it, official columns, and as its measures with errors, both (n,).
+
+    Measures that the catalogue does not give are NaN.
+
+    Raises
+    ------
+    UserError : a column of the measures is missing.
+    """
+    if "b_maj" in catalogue.columns:
+        table = pd.DataFrame({name: np.asarray(catalogue[name]) for name in catalogue.columns})
+        submission, found = table, measures(table, wcs, beam).assign(label=table["class"].to_numpy(int) - 1)
+    else:
+        table = _numbers(catalogue)
+        found = table[[*UNITS, *(f"p_{name}" for name in CLASSES)]].copy()
+        found["label"] = found[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(1) if len(found) else 0
+        found["x"], found["y"] = sky_to_pixel(wcs, found["ra"], found["dec"])
+        submission = official(found)
+    for name in (*(f"{name}_error" for name in UNITS), "probability", "snr"):
+        found[name] = table[name].to_numpy(float) if name in table else np.nan
+    sure = np.isfinite(found["probability"]).all()
+    found["rank"] = found["probability" if sure else "flux"].to_numpy()
+    return submission, found
+
+
+def official(found: pd.DataFrame) -> pd.DataFrame:
+    """Measures and "label" `(n,)` as rows with the official SDC1 columns; an unresolved source has size 0."""
+    ra, dec = found["ra"].to_numpy(float), found["dec"].to_numpy(float)
+    columns = {"id": np.arange(1, len(found) + 1), "ra_core": ra, "dec_core": dec, "ra_cent": ra, "dec_cent": dec}
+    columns |= {"flux": found["flux"], "core_frac": np.clip(found["core_fraction"], 0, 1)}
+    columns |= {f"b_{axis[:3]}": np.nan_to_num(found[f"deconvolved_{axis}"]) for axis in ("major", "minor")}
+    # The official position angle runs clockwise from west.
+    columns["pa"] = (90.0 - np.nan_to_num(found["deconvolved_pa"])) % 180.0
+    columns |= {"size": np.full(len(found), GAUSSIAN), "class": found["label"].to_numpy(int) + 1}
+    return pd.DataFrame({name: np.asarray(values) for name, values in columns.items()})
+
+
+def measures(table: pd.DataFrame, wcs: WCS, beam: Beam) -> pd.DataFrame:
+    """The measures `(n,)` of rows with the official columns, in `UNITS`, and pixels x and y; sizes as seen with `beam`.
+
+    An angle is NaN where there is none.
+    """
+    ra, dec = table["ra_cent"].to_numpy(float), table["dec_cent"].to_numpy(float)
+    long, short = gaussian_axes(table)
+    angle = (90.0 - table["pa"].to_numpy(float)) % 180.0
+    major, minor, pa = convolve(long, short, angle, beam)
+    flux = table["flux"].to_numpy(float)
+    x, y = sky_to_pixel(wcs, ra, dec)
+    return pd.DataFrame(
+        {
+            "ra": ra,
+            "dec": dec,
+            "x": x,
+            "y": y,
+            "flux": flux,
+            "peak_flux": flux * 3600**2 * beam.major * beam.minor / (major * minor),
+            "major": major,
+            "minor": minor,
+            "pa": np.where(major > (1 + _ROUND) * minor, pa, np.nan),
+            "deconvolved_major": long,
+            "deconvolved_minor": short,
+            "deconvolved_pa": np.where(long > short, angle, np.nan),
+            "core_fraction": table["core_frac"].to_numpy(float),
+        }
+    )
+
+
+def ellipses(found: pd.DataFrame, wcs: WCS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Major and minor [pixel] and theta [deg] of the fitted ellipses `(n,)`."""
+    if not len(found):
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    columns = (found[name].to_numpy(float) for name in ("x", "y", "major", "minor"))
+    return ellipse_to_pixel(wcs, *columns, np.nan_to_num(found["pa"].to_numpy(float)))
+
+
+def boxes(found: pd.DataFrame, wcs: WCS) -> np.ndarray:
+    """Lower and upper corners (y, x) of the boxes around twice the fitted ellipses, `(n, 2, 2)` [pixel]."""
+    half = half_widths(*(np.asarray(part) for part in ellipses(found, wcs))) * 2
+    centre = found[["y", "x"]].to_numpy(float)
+    return np.stack([centre - half, centre + half], axis=1)
+
+
+def _numbers(catalogue: Table | pd.DataFrame) -> pd.DataFrame:
+    needed = [*UNITS, *(f"p_{name}" for name in CLASSES)]
+    absent = [name for name in needed if name not in catalogue.columns]
+    if absent:
+        raise UserError("catalogue", f"has no column {', '.join(absent)}", "write it with fleming detect")
+    columns = {}
+    for name in (*needed, *(f"{name}_error" for name in UNITS), "probability", "snr"):
+        if name in catalogue.columns:
+            part, measure = catalogue[name], name.removesuffix("_error")
+            unit = u.arcsec if name in ("ra_error", "dec_error") else UNITS.get(measure)
+            values = part.to_value(unit) if isinstance(part, u.Quantity) and unit is not None else part
+            columns[name] = np.asarray(values, float)
+    return pd.DataFrame(columns)
+
+
+def _by_chance(submission, detections, sources, truth, wcs, challenge) -> dict[str, Any]:
+    """Matches of the catalogue moved within the box that detections and sources span."""
+    places = np.concatenate([part[["x", "y"]].to_numpy(float) for part in (detections, sources)])
+    low, high = (reduce(places, axis=0, initial=side) for reduce, side in ((np.min, np.inf), (np.max, -np.inf)))
+    if not (len(detections) and (high > low).all()):
+        return {"count": [], "mean": None, "scatter": None, "fraction": None}
+
+    def count(moved: np.ndarray) -> int:
+        ra, dec = pixel_to_sky(wcs, moved[:, 0], moved[:, 1])
+        there = submission.assign(ra_core=ra, dec_core=dec, ra_cent=ra, dec_cent=dec)
+        return score(challenge, there, truth).n_match
+
+    return chance_matches(count, detections[["x", "y"]].to_numpy(float), _MOVES * (high - low), low, high)
+
+
+def _by_box(detections: pd.DataFrame, sources: pd.DataFrame, objects: Objects, wcs: WCS) -> dict[float, np.ndarray]:
+    """`Comparison.by_box`; a detection without a size holds nothing."""
+    drawn, rank, true = boxes(detections, wcs), detections["rank"].to_numpy(float), objects.boxes()
+    usable = np.flatnonzero(np.isfinite(drawn).all((1, 2)) & np.isfinite(rank))
+    known = np.isfinite(true).all((1, 2))
+    drawn, rank = drawn[usable], rank[usable]
+    results = {}
+    for limit in LIMITS:
+        bright, faint = (known & mask for mask in (objects.snr > limit, (objects.snr <= limit) & visible(objects.snr)))
+        right = match_boxes(drawn, rank, true[bright], LEVELS) >= 0
+        # COCO leaves out of the count what holds an object that is not asked for; such an object may be held once.
+        aside = np.stack([_left_over(drawn, rank, true[faint], row, at) for row, at in zip(right, LEVELS, strict=True)])
+        results[limit] = np.zeros((len(LEVELS), len(detections)), np.int8)
+        results[limit][:, usable] = np.where(right, 1, np.where(aside, -1, 0))
+    return results
+
+
+def visible(snr: np.ndarray) -> np.ndarray:
+    """Which sources are bright enough to explain a detection."""
+    return snr > _INVISIBLE
+
+
+def _left_over(drawn, rank, faint, right: np.ndarray, level: float) -> np.ndarray:
+    held, rest = np.zeros(len(drawn), bool), np.flatnonzero(~right)
+    held[rest] = match_boxes(drawn[rest], rank[rest], faint, [level])[0] >= 0
+    return held
