@@ -54,7 +54,10 @@ def main() -> None:
         told.out.parent / f"{told.out.stem}-checkpoint",
         seed=told.seed,
         device=told.device,
-        progress=lambda row: print(f"epoch {row['epoch']} train {row['train_loss']:.4f} val {row['val_loss']:.4f} {row['seconds']:.0f} s", flush=True),
+        progress=lambda row: print(
+            f"epoch {row['epoch']} train {row['train_loss']:.4f} val {row['val_loss']:.4f} {row['seconds']:.0f} s",
+            flush=True,
+        ),
     )
     search = Search()
     chosen = choose(detector, images[-last:], Sdc1(560), search, told.seed)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from pipeline.detect.areas import divide
-from pipeline.detect.choose import Chosen, LabelledArea, choose
+from pipeline.detect.choose import Chosen, choose
 from pipeline.detect.continuum import NAMES
 from pipeline.detect.crops import Crops, LabelledField
 from pipeline.detect.image import ContinuumImage
+from pipeline.detect.labelled import LabelledArea
 from pipeline.detect.model import Model, load
 from pipeline.detect.practice import Practice, practise, truth_table
 from pipeline.detect.predict import Search
@@ -76,7 +77,9 @@ def adapt(
         learnt = [replace(real, section=bands["train"]), *learnt]
         held = [replace(real, section=bands["validation"]), *held]
     least = DetectorSettings().objects.least_snr
-    fields, tests = ([area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held))
+    fields, tests = (
+        [area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held)
+    )
     chosen_settings = _paced(began.detector, fields, settings, seed, device)
     folder = out.parent / f"{out.stem}-checkpoint"
     shutil.rmtree(folder, ignore_errors=True)
@@ -88,7 +91,12 @@ def adapt(
     write_text(out.parent / f"{out.stem}-history.csv", (folder / "history.csv").read_text(encoding="utf-8"))
     _adapted(began, detector, chosen, opened, chosen_settings, seed).save(out)
     shutil.rmtree(folder, ignore_errors=True)
-    log.info("adapted to %s: threshold %.3f, purity of the practice fields %.3f", image, chosen.threshold, chosen.figures["purity"])
+    log.info(
+        "adapted to %s: threshold %.3f, purity of the practice fields %.3f",
+        image,
+        chosen.threshold,
+        chosen.figures["purity"],
+    )
 
 
 def _labelled(image: ContinuumImage, truth: str | os.PathLike) -> LabelledArea:
@@ -98,7 +106,9 @@ def _labelled(image: ContinuumImage, truth: str | os.PathLike) -> LabelledArea:
     return LabelledArea(image, table, covered(image, table, truth))
 
 
-def _practice(image: ContinuumImage, settings: AdaptSettings, seed: int, real: LabelledArea | None) -> list[LabelledArea]:
+def _practice(
+    image: ContinuumImage, settings: AdaptSettings, seed: int, real: LabelledArea | None
+) -> list[LabelledArea]:
     """Simulated fields with the noise, beam, depth and, where a truth is known, the sources of the image."""
     reader, levels = image.reader, image.background.summary()
     beam, pixel = reader.beam, 3600 * reader.pixel_scale

@@ -66,7 +66,10 @@ class Calibrator:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
-        state = {name: np.round(tensor.numpy().astype(float), _DIGITS).tolist() for name, tensor in self.network.state_dict().items()}
+        state = {
+            name: np.round(tensor.numpy().astype(float), _DIGITS).tolist()
+            for name, tensor in self.network.state_dict().items()
+        }
         return {
             "mean": self.mean.tolist(),
             "spread": self.spread.tolist(),

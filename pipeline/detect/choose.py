@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.detect.areas import Section
 from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
-from pipeline.detect.image import ContinuumImage
+from pipeline.detect.labelled import LabelledArea
 from pipeline.detect.official import official_table
 from pipeline.detect.predict import Detections, Search, detect, join
 from pipeline.detect.train import Detector
@@ -19,15 +18,6 @@ from pipeline.score.match import score
 # The matches from whose score the threshold follows: those that are in doubt.
 _DOUBTFUL = (0.35, 0.75)
 _FEWEST = 100
-
-
-@dataclass
-class LabelledArea:
-    """A section of an image whose sources are all in the truth table (official columns)."""
-
-    image: ContinuumImage
-    truth: pd.DataFrame
-    section: Section
 
 
 @dataclass
@@ -71,11 +61,15 @@ def choose(
     gain = float(totals[doubtful if doubtful.sum() >= _FEWEST else truth.matched].mean())
     threshold = 1 / (1 + gain)
     kept = probability >= threshold
-    return Chosen(calibrator, threshold, {
-        "detections": int(kept.sum()),
-        "purity": float(truth.matched[kept].mean()) if kept.any() else 0.0,
-        "gain_of_a_doubtful_match": gain,
-    })
+    return Chosen(
+        calibrator,
+        threshold,
+        {
+            "detections": int(kept.sum()),
+            "purity": float(truth.matched[kept].mean()) if kept.any() else 0.0,
+            "gain_of_a_doubtful_match": gain,
+        },
+    )
 
 
 def detect_area(detector: Detector, area: LabelledArea, search: Search) -> Detections:
@@ -100,9 +94,7 @@ def _truth(
     objects = area.image.objects(area.truth)
     matches = score(challenge, table, area.truth).matches
     n, ndim = detections.centre.shape
-    truth = Truth(
-        np.zeros(n, bool), np.full((n, ndim), np.nan), np.full((n, detections.values.shape[1]), np.nan)
-    )
+    truth = Truth(np.zeros(n, bool), np.full((n, ndim), np.nan), np.full((n, detections.values.shape[1]), np.nan))
     truth.matched[matches.submission] = True
     truth.centre[matches.submission] = objects.centre[matches.truth]
     truth.values[matches.submission] = objects.values[matches.truth]

@@ -16,6 +16,7 @@ from pipeline.detect.comparison import Comparison, compare, ellipses, visible
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.judge import measure
 from pipeline.detect.task_settings import DetectSettings, LabelledFrame
+from pipeline.detect.truth import covered, response
 from pipeline.errors import UserError
 from pipeline.files import atomic, check_output, write_json
 from pipeline.learn.model_file import read_description
@@ -135,12 +136,14 @@ def _judge_frame(
     image = ContinuumImage.open(frame.image, frame.primary_beam)
     truth = read_table(frame.truth, definition, truth=True)
     check_table(truth, definition, frame.truth, truth=True)
-    section: Section = (slice(0, image.shape[0]), slice(0, image.shape[1]))
-    if judged.band:
-        section = divide(image.shape, task.areas, True)["test"]
     wcs = image.reader.wcs
     if wcs is None:
         raise UserError(frame.image, "has no celestial coordinates", "add a WCS to its header")
+    section: Section = (slice(0, image.shape[0]), slice(0, image.shape[1]))
+    if judged.band:
+        labelled = truth[within(frame, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))]
+        section = divide(covered(image, labelled, frame.truth), task.areas, True)["test"]
+    image.response = response(image, truth)
     truth = truth[_chosen(frame, wcs, section, truth["ra_cent"], truth["dec_cent"])].reset_index(drop=True)
     if not len(truth):
         what = f"holds no source in the part of {frame.image} that is judged"

@@ -13,7 +13,7 @@ from pipeline.detect.symmetry import COSINE, SINE
 
 @dataclass
 class Targets:
-    """The objects of a batch: `owner` (b, *cells) of each cell, and centre (t, N), size (t, N), values (t, P), label."""
+    """A batch: the `owner` (b, *cells) of each cell, and centre (t, N), size (t, N), values (t, P), label (t,)."""
 
     owner: Tensor
     centre: Tensor

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.data.background import measure_background
-from pipeline.detect.choose import LabelledArea
 from pipeline.detect.image import ContinuumImage, MemoryReader
+from pipeline.detect.labelled import LabelledArea
 from pipeline.simulate.continuum import Field, simulate
 from pipeline.simulate.continuum_settings import ContinuumSettings
 from pipeline.simulate.noise import NoisePower, white_beam

@@ -100,9 +100,7 @@ def detect(
 
 
 def _touches(tile: Tile, section: Sequence[slice]) -> bool:
-    return all(
-        core.start < part.stop and part.start < core.stop for core, part in zip(tile.core, section, strict=True)
-    )
+    return all(core.start < part.stop and part.start < core.stop for core, part in zip(tile.core, section, strict=True))
 
 
 def join(parts: Sequence[Detections]) -> Detections:
@@ -154,4 +152,3 @@ def _collect(raw: Tensor, layout: Layout, tile: Tile, background: Background, se
     kept = kept[tile.owns(centre[kept])]
     pick = {name: getattr(decoded, name).cpu().numpy()[kept] for name in ("size", "values", "width", "classes")}
     return Detections(logit=logit[kept], centre=centre[kept], rms=background.at_positions(centre[kept])[1], **pick)
-

@@ -46,8 +46,6 @@ class DetectorSettings(Settings):
     steps: int = Field(200, gt=0, description="gradient steps an epoch")
     held_out_steps: int = Field(20, gt=0, description="batches of validation crops after each epoch")
     train: TrainSettings = Field(
-        TrainSettings(
-            epochs=20, batch=8, learning_rate=2.5e-3, warmup=0.5, ema=0.998, clip=2.0, weight_decay=1e-4
-        ),
+        TrainSettings(epochs=20, batch=8, learning_rate=2.5e-3, warmup=0.5, ema=0.998, clip=2.0, weight_decay=1e-4),
         description="optimiser, schedule, precision, stopping",
     )

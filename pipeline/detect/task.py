@@ -6,23 +6,21 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.detect.areas import Section, divide, within
-from pipeline.detect.choose import Chosen, LabelledArea, choose
+from pipeline.detect.areas import divide
+from pipeline.detect.choose import Chosen, choose
 from pipeline.detect.continuum import NAMES
-from pipeline.detect.image import ContinuumImage
+from pipeline.detect.labelled import LabelledArea, area_of
 from pipeline.detect.model import Model, load
 from pipeline.detect.predict import Search
 from pipeline.detect.task_settings import DetectSettings, LabelledFrame
 from pipeline.detect.texture import texture
 from pipeline.detect.train import Detector, train_detector
-from pipeline.detect.truth import covered, read_truth, response
-from pipeline.errors import UserError
 from pipeline.files import check_output, sha256, write_json, write_text
 from pipeline.learn.device import describe_device
 from pipeline.nn.cost import describe, total
@@ -32,7 +30,9 @@ from pipeline.score.sdc1 import Sdc1
 log = logging.getLogger("fleming")
 
 
-def train(task: DetectSettings, out: Path, *, seed: int, device: str | None = None, simulated: Path | None = None) -> None:
+def train(
+    task: DetectSettings, out: Path, *, seed: int, device: str | None = None, simulated: Path | None = None
+) -> None:
     """Train on the labelled frames of `task`; write the model file `out`, and training.json, cost.json, history.csv.
 
     The frames are divided into bands (`areas`): one to learn from, one that chooses the epoch, the calibrator and the
@@ -49,10 +49,12 @@ def train(task: DetectSettings, out: Path, *, seed: int, device: str | None = No
     learnt, held = [], []
     for area in areas:
         bands = divide(area.section, task.areas, test=not task.frames.test)
-        learnt.append(_banded(area, bands["train"]))
-        held.append(_banded(area, bands["validation"]))
+        learnt.append(replace(area, section=bands["train"]))
+        held.append(replace(area, section=bands["validation"]))
     least = task.detector.objects.least_snr
-    fields, tests = ([area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held))
+    fields, tests = (
+        [area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held)
+    )
     depends = _origin(task, simulated, seed)
     folder = _checkpoint_folder(out, depends)
     detector = train_detector(
@@ -85,29 +87,6 @@ def frames_of(task: DetectSettings, simulated: Path | None) -> list[tuple[Labell
         frame = LabelledFrame(image=str(simulated / "field.fits"), truth=str(simulated / "truth.csv"))
         return [(frame, frame.image)]
     return [(frame, frame.image) for frame in task.frames.train]
-
-
-def area_of(frame: LabelledFrame, where: str) -> LabelledArea:
-    """The labelled part of a frame: its `region`, else what its truth table covers.
-
-    Raises
-    ------
-    UserError : `exclude` is given, or no source of the table is there.
-    """
-    if frame.exclude is not None:
-        raise UserError(where, "has exclude, which is for frames to be judged on", "give region, the part to learn from")
-    image = ContinuumImage.open(frame.image, frame.primary_beam)
-    truth = read_truth(frame.truth)
-    truth = truth[within(frame, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))]
-    if not len(truth):
-        raise UserError(frame.truth, "has no source in the region", "correct the region, in degrees")
-    truth = truth.reset_index(drop=True)
-    image.response = response(image, truth)
-    return LabelledArea(image, truth, covered(image, truth, frame.truth))
-
-
-def _banded(area: LabelledArea, section: Section) -> LabelledArea:
-    return LabelledArea(area.image, area.truth, section)
 
 
 def _origin(task: DetectSettings, simulated: Path | None, seed: int) -> dict[str, Any]:

@@ -68,14 +68,21 @@ def train_detector(
     objects = [field.objects for field in fields]
     if not sum(map(len, objects)):
         what = f"holds no object of a signal-to-noise ratio above {settings.objects.least_snr:g}"
-        raise UserError("training area", what, "add labelled sky, lower objects.least_snr, or check units and positions")
+        raise UserError(
+            "training area", what, "add labelled sky, lower objects.least_snr, or check units and positions"
+        )
     where = pick_device(device or settings.train.device)
     network, layout = _begin(objects, fields[0].snr.ndim, names, settings, seed, begin)
-    crops = Crops(
-        fields, settings.crop, settings.train.batch, settings.steps, seed, names.values, names.conditions
-    )
+    crops = Crops(fields, settings.crop, settings.train.batch, settings.steps, seed, names.values, names.conditions)
     fixed = Crops(
-        held_out, settings.crop, settings.train.batch, settings.held_out_steps, seed, names.values, names.conditions, False
+        held_out,
+        settings.crop,
+        settings.train.batch,
+        settings.held_out_steps,
+        seed,
+        names.values,
+        names.conditions,
+        False,
     )
     outcome = fit(
         network,
@@ -103,9 +110,7 @@ def batch_loss(network: nn.Module, batch: Batch, layout: Layout, settings: Detec
     """The parts of the loss on one batch of `Crops`."""
     snr, told, image, centre, size, values, label, brightness = batch
     raw = network(network_input(snr, told))
-    owner = assign(
-        centre, image, brightness, len(snr), raw.shape[2:], layout.reduction, settings.objects.margin
-    )
+    owner = assign(centre, image, brightness, len(snr), raw.shape[2:], layout.reduction, settings.objects.margin)
     return detection_loss(raw, Targets(owner, centre, size, values, label), layout, settings.loss)
 
 
