@@ -164,11 +164,10 @@ def detect_image(
 
 
 def _compare_noise(image: ContinuumImage, model: Model) -> None:
-    known = model.trained.get("noise", [])
+    known = model.trained["noise"]
+    known = [known] if isinstance(known, dict) else known
     try:
-        check_texture(
-            image, [known] if isinstance(known, dict) else known, model.trained.get("noise_tolerance", TOLERANCE)
-        )
+        check_texture(image, known, model.trained.get("noise_tolerance", TOLERANCE))
     except UserError as error:
         # Too few pixels without sources to tell the texture are no reason not to search.
         log.info("%s: its noise is not compared with that of the model's training, for it %s", image.path, error.what)
