@@ -148,7 +148,8 @@ def detect_image(
         )
     _compare_noise(seen, model)
     detector = model.detector
-    search = Search(radius=model.radius, symmetric=model.symmetric if symmetric is None else symmetric, side=side)
+    symmetric = model.symmetric if symmetric is None else symmetric
+    search = Search(radius=model.radius, symmetric=symmetric, side=side)
     detections = detect(
         detector.network,
         detector.layout,
@@ -158,7 +159,8 @@ def detect_image(
         detector.names.conditions,
         search,
     )
-    calibrated = _to_image(model.calibrator.apply(detections), seen, image, sampling)
+    calibrated = model.calibrator.apply(detections, detector.names.values if symmetric else None)
+    calibrated = _to_image(calibrated, seen, image, sampling)
     centre = calibrated.detections.centre
     return _take(calibrated, ((centre >= -0.5) & (centre < np.array(image.shape) - 0.5)).all(1))
 

@@ -4,6 +4,7 @@ A small perceptron turns the outputs of a detection into the probability of bein
 and scales their errors. It is kept as plain numbers in the model file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.detect.head import LAPLACE_SIGMA
 from pipeline.detect.predict import Detections
+from pipeline.detect.symmetry import Symmetry, symmetries
 
 # Beyond this a better neighbour does not matter [pixel].
 _FAR = 16.0
@@ -55,14 +57,35 @@ class Calibrator:
         self.network, self.mean, self.spread = network.eval(), mean, spread
         self.ndim, self.values = ndim, values
 
-    def apply(self, detections: Detections) -> Calibrated:
-        """The probability, the corrected values and the errors of detections."""
-        with torch.inference_mode():
-            said = self.network(_standardised(detections, self.mean, self.spread))
-        chance, shift, stretch = (part.double().numpy() for part in _parts(said, self.ndim, self.values))
+    def apply(self, detections: Detections, names: Sequence[str] | None = None) -> Calibrated:
+        """The probability, the corrected values and the errors of detections.
+
+        names : of the values; where given, the answer is the mean over the symmetries of the sky, so that it turns
+            with the sky as the averaged outputs of the network do.
+        """
+        turns = symmetries(self.ndim)[:1] if names is None else symmetries(self.ndim)
+        answers = [self._turned(detections, turn, names or [""] * self.values) for turn in turns]
+        chance, shift, stretch = (np.mean(part, axis=0) for part in zip(*answers, strict=True))
         widths = detections.width * np.exp(stretch)
         values = detections.values + shift * detections.width[:, self.ndim :]
         return Calibrated(replace(detections, values=values), 1 / (1 + np.exp(-chance)), LAPLACE_SIGMA * widths)
+
+    def _turned(self, detections: Detections, turn: Symmetry, names: Sequence[str]) -> list[np.ndarray]:
+        """Logit, shift and log-factor as `_parts`, of the detections that were seen turned by `turn`."""
+        size, values, width = (
+            torch.from_numpy(part) for part in (detections.size, detections.values, detections.width)
+        )
+        n, back = self.ndim, turn.inverse
+        seen = replace(
+            detections,
+            size=turn.sizes(size).numpy(),
+            values=turn.values(values, names).numpy(),
+            width=torch.cat([turn.sizes(width[:, :n]), width[:, n:]], 1).numpy(),
+        )
+        with torch.inference_mode():
+            chance, shift, stretch = _parts(self.network(_standardised(seen, self.mean, self.spread)), n, self.values)
+            stretch = torch.cat([back.sizes(stretch[:, :n]), stretch[:, n:]], 1)
+            return [part.double().numpy() for part in (chance, back.values(shift, names), stretch)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""

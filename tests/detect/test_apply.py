@@ -146,8 +146,9 @@ def test_the_tiles_do_not_matter(tmp_path, model, symmetric):
 @pytest.mark.parametrize("flips", [(0,), (1,), (0, 1)])
 def test_a_flipped_sky_gives_a_flipped_catalogue(tmp_path, model, flips):
     data = sky()
-    one = find(store(tmp_path / "a.fits", data), model, symmetric=True)
-    other = find(store(tmp_path / "b.fits", np.flip(data, flips)), model, symmetric=True)
+    # On the equator a flip of the pixels is one of the sky.
+    one = find(store(tmp_path / "a.fits", data, CRVAL2=0.0), model, symmetric=True)
+    other = find(store(tmp_path / "b.fits", np.flip(data, flips), CRVAL2=0.0), model, symmetric=True)
     for axis, name in enumerate(("y", "x")):
         if axis in flips:
             other[name] = 95 * u.pix - other[name]
@@ -175,8 +176,7 @@ def test_the_place_on_the_sky_does_not_matter(tmp_path, model, place):
     data = sky()
     one = find(store(tmp_path / "a.fits", data), model)
     other = find(store(tmp_path / "b.fits", data, CRVAL1=place[0], CRVAL2=place[1]), model)
-    polar = ("pa", "deconvolved_pa") if abs(place[1]) > 80 else ()
-    same(one, other, rtol=1e-3, skip=("ra", "dec", *(polar or ("pa", "deconvolved_pa"))))
+    same(one, other, rtol=1e-3, skip=("ra", "dec", "ra_error", "dec_error", "pa", "deconvolved_pa"))
     assert ((other["ra"] >= 0 * u.deg) & (other["ra"] < 360 * u.deg)).all()
     assert np.ptp(other["ra"].value) > 50
 
