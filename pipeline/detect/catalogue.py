@@ -14,7 +14,7 @@ from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
 from pipeline.detect.calibrate import Calibrated
-from pipeline.detect.continuum import VALUES, smear
+from pipeline.detect.continuum import VALUES, PixelBeam, smear
 from pipeline.detect.image import TILE, ContinuumImage, by_tile
 from pipeline.detect.model import Model
 from pipeline.detect.resample import SLACK, Sampling, choose_sampling, ellipse_axes, miss
@@ -22,7 +22,7 @@ from pipeline.errors import UserError
 from pipeline.provenance import provenance
 from pipeline.score.write import write_sdc1
 from pipeline.sky.catalogue import catalogue_format, write_catalogue
-from pipeline.sky.geometry import ellipse_to_sky, jacobian, pixel_to_sky
+from pipeline.sky.geometry import jacobian, pixel_to_sky
 from pipeline.sky.regions import write_regions
 
 EDGE, BLENDED, INVALID, OUTSIDE, UNSEEN = 1, 2, 4, 8, 16
@@ -38,6 +38,8 @@ LEAST_ATTENUATION = 0.1
 _SPREADS = 5.0
 _JY_BEAM = u.Jy / u.beam
 _GAUSSIAN = 2
+_WIDEST = 20.0
+_POINT = PixelBeam(0.0, 0.0, 0.0)
 _FORMATS = {".txt": "sdc1", ".reg": "regions"}
 
 
@@ -66,8 +68,8 @@ def make_catalogue(
     peak = np.exp(value["ln_peak"]) * found.rms
     turn = jacobian(sky, x, y)
     east, north = (np.hypot(turn[:, side, 0] * error["x"], turn[:, side, 1] * error["y"]) for side in (0, 1))
-    deconvolved, deconvolved_error = _axes(image, model, calibrated, fitted=False)
-    fitted, fitted_error = _axes(image, model, calibrated, fitted=True)
+    deconvolved, deconvolved_error = _axes(calibrated, image.beam.mean, turn, _POINT)
+    fitted, fitted_error = _axes(calibrated, image.beam.mean, turn, image.beam)
     classes = model.detector.names.classes
     chance = _softmax(found.classes)
     best = chance.argmax(1)
@@ -202,14 +204,17 @@ def write_detections(table: QTable, path: str | os.PathLike, fmt: str | None = N
         write_catalogue(table, path, chosen)
 
 
-def _axes(image: ContinuumImage, model: Model, calibrated: Calibrated, fitted: bool):
+def _axes(calibrated: Calibrated, unit: float, turn: np.ndarray, beam: PixelBeam):
     """Major, minor [arcsec] and position angle [deg], and their errors: two tuples of three (n,) arrays.
 
     An error is half of what moving each parameter from one error below to one above makes of them, in quadrature.
+
+    Parameters
+    ----------
+    unit : of the sizes [pixel]. turn : pixels to arcsec (n, 2, 2), as `jacobian`. beam : that they are seen with.
     """
     at = {name: index for index, name in enumerate(VALUES)}
     values, errors = calibrated.detections.values, calibrated.errors[:, 2:]
-    y, x = calibrated.detections.centre.T
     # The longer axis is the major one, whichever the network meant.
     order = np.argsort(-values[:, [at["ln_major"], at["ln_minor"]]], axis=1, kind="stable")
     widths, width_errors = (
@@ -218,10 +223,11 @@ def _axes(image: ContinuumImage, model: Model, calibrated: Calibrated, fitted: b
     theta, theta_error = _angle(*(part[:, [at["cos_2pa"], at["sin_2pa"]]].T for part in (values, errors)))
 
     def measured(major, minor, angle):
-        major, minor = (image.beam.mean * np.exp(part) for part in (major, minor))
-        if fitted:
-            major, minor, angle = ellipse_axes(smear(major, minor, angle, image.beam))
-        return ellipse_to_sky(image.reader.wcs, x, y, major, minor, angle)
+        # Errors may be so large that nothing is known: the numbers stay finite.
+        major, minor = (unit * np.exp(np.clip(part, -_WIDEST, _WIDEST)) for part in (major, minor))
+        square = smear(major, minor, angle, beam)
+        major, minor, north = ellipse_axes(turn @ square @ np.swapaxes(turn, -1, -2))
+        return major, minor, (90.0 - north) % 180.0
 
     middle = np.stack(measured(*widths, theta))
     # Moving an angle by 90 degrees either way changes nothing, so that a larger error is extrapolated.
@@ -237,7 +243,7 @@ def _axes(image: ContinuumImage, model: Model, calibrated: Calibrated, fitted: b
         change[2] = (change[2] + 90.0) % 180.0 - 90.0
         squares += (stretch[which] * change / 2) ** 2
     spread = np.sqrt(squares)
-    spread[2] = np.minimum(spread[2] if fitted else theta_error, 90.0)
+    spread[2] = np.minimum(spread[2] if beam.mean else theta_error, 90.0)
     return tuple(middle), tuple(spread)
 
 
@@ -291,7 +297,7 @@ def _near_invalid(image: ContinuumImage, centre: np.ndarray) -> np.ndarray:
     reach = int(np.ceil(2 * image.beam.mean))
     pixel = np.clip(np.rint(centre), 0, np.array(image.shape) - 1).astype(int)
     result = np.zeros(len(centre), bool)
-    for corner, chosen in by_tile(pixel):
+    for corner, chosen in by_tile(pixel, TILE):
         low = np.maximum(corner - reach, 0)
         high = np.minimum(corner + TILE + reach, image.shape)
         bad = ~np.isfinite(image.reader.read([slice(*ends) for ends in zip(low, high, strict=True)]))

@@ -37,7 +37,7 @@ class MemoryReader:
         return self.data[tuple(section)]
 
 
-def by_tile(pixel: np.ndarray, side: int = TILE) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def by_tile(pixel: np.ndarray, side: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The first pixel (N,) of each tile that holds some of the pixels (n, N) int, and the indices of those."""
     tiles, member = np.unique(pixel // side, axis=0, return_inverse=True)
     order = np.argsort(member.ravel(), kind="stable")
@@ -107,7 +107,7 @@ class ContinuumImage:
         result = np.full(len(ra), np.nan)
         inside = np.flatnonzero(((centre >= -0.5) & (centre < last + 0.5)).all(1))
         centre = np.clip(centre[inside], 0, last)
-        for low, members in by_tile(centre.astype(int)):
+        for low, members in by_tile(centre.astype(int), TILE):
             section = [slice(*ends) for ends in zip(low, np.minimum(low + TILE, last) + 1, strict=True)]
             pixels = self.attenuation.read(section)
             result[inside[members]] = map_coordinates(pixels, (centre[members] - low).T, order=1, mode="nearest")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.wcs import WCS
+from scipy.ndimage import map_coordinates
 
 from pipeline.data.background import Background
 from pipeline.detect.calibrate import Calibrated
@@ -30,7 +31,7 @@ from pipeline.errors import UserError
 from pipeline.score.sdc1 import Sdc1
 from pipeline.score.tables import read_table
 from pipeline.sky.catalogue import read_catalogue
-from pipeline.sky.geometry import convolve, ellipse_to_sky
+from pipeline.sky.geometry import convolve, ellipse_to_sky, pixel_to_sky
 from pipeline.sky.headers import Beam
 
 SHAPE, RMS = (120, 140), 2e-6
@@ -142,7 +143,8 @@ def test_errors_are_the_scatter_of_what_is_drawn_from_them():
 
 def test_an_angle_that_is_not_known_has_an_error_of_ninety_degrees():
     found = detected(6)
-    found.errors[:] = 40.0
+    found.errors[:] = [[1.0], [40.0], [1e3], [1e3], [1e3], [1e4]]
+    found.errors[:, 6:8] = 40.0
     table = make_catalogue(found, image(), model())
     assert (table["deconvolved_pa_error"] == 90 * u.deg).all() and (table["pa_error"] <= 90 * u.deg).all()
     assert all(np.isfinite(table[name]).all() for name in table.colnames if name.endswith("_error"))
@@ -172,6 +174,20 @@ def test_the_primary_beam_divides_fluxes_but_not_peaks():
     assert not unseen[near].any() and unseen[weak].all() and unseen[beyond].all()
     assert not (plain["flags"] & UNSEEN).any()
     assert np.isfinite(to_sdc1(divided)["flux"]).all() and len(to_sdc1(divided)) == np.isfinite(divided["flux"]).sum()
+
+
+def test_the_primary_beam_is_read_where_there_are_sources(monkeypatch):
+    pattern = np.random.default_rng(0).uniform(0.2, 1, SHAPE)
+    seen, parts = image(attenuation=pattern), []
+    read = seen.attenuation.read
+    seen.attenuation.read = lambda section: parts.append(read(section).size) or read(section)
+    y, x = np.random.default_rng(1).uniform(-0.5, np.array(SHAPE) - 0.5, (200, 2)).T
+    monkeypatch.setattr("pipeline.detect.image.TILE", 16)
+    slow = map_coordinates(pattern.astype("f4"), [y, x], order=1, mode="nearest")
+    np.testing.assert_allclose(seen.attenuation_at(*pixel_to_sky(seen.reader.wcs, x, y)), slow, rtol=1e-4)
+    assert max(parts) == 17**2
+    outside = pixel_to_sky(seen.reader.wcs, np.array([-2.0, 5.0]), np.array([5.0, SHAPE[0] + 0.1]))
+    assert np.isnan(seen.attenuation_at(*outside)).all()
 
 
 def test_flags_say_where_a_source_is_and_what_it_is_near():
