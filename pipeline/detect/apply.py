@@ -194,8 +194,8 @@ def _usable(model: str | os.PathLike | Model, device: torch.device) -> Model:
 def _check(image: ContinuumImage, model: Model) -> None:
     check_beam(image.beam, image.path)
     sampling = sampling_of(image, model)
-    if sampling != Sampling() and image.reader.wcs.has_distortion:
-        _resampled(image, sampling)
+    if sampling != Sampling():
+        ResampledReader(image.reader, sampling, image.beam)
 
 
 def _resampled(image: ContinuumImage, sampling: Sampling) -> ContinuumImage:

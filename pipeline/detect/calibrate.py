@@ -24,6 +24,7 @@ _HIDDEN = 48
 _STEPS = 600
 _RATE = 5e-3
 _DIGITS = 7
+_AT_ONCE = 1 << 16
 
 
 @dataclass
@@ -64,13 +65,23 @@ class Calibrator:
             with the sky as the averaged outputs of the network do.
         """
         turns = symmetries(self.ndim)[:1] if names is None else symmetries(self.ndim)
-        answers = [self._turned(detections, turn, names or [""] * self.values) for turn in turns]
-        chance, shift, stretch = (np.mean(part, axis=0) for part in zip(*answers, strict=True))
+        rival = np.stack(_rival(detections), axis=1)
+        # Large images have so many detections that the perceptron's layers would need more memory than the tiles.
+        parts = [slice(start, start + _AT_ONCE) for start in range(0, max(len(detections), 1), _AT_ONCE)]
+        answers = [
+            [self._turned(detections.take(part), rival[part], turn, names or [""] * self.values) for turn in turns]
+            for part in parts
+        ]
+        chance, shift, stretch = (
+            np.concatenate([np.mean([said[at] for said in part], axis=0) for part in answers]) for at in range(3)
+        )
         widths = detections.width * np.exp(stretch)
         values = detections.values + shift * detections.width[:, self.ndim :]
         return Calibrated(replace(detections, values=values), 1 / (1 + np.exp(-chance)), LAPLACE_SIGMA * widths)
 
-    def _turned(self, detections: Detections, turn: Symmetry, names: Sequence[str]) -> list[np.ndarray]:
+    def _turned(
+        self, detections: Detections, rival: np.ndarray, turn: Symmetry, names: Sequence[str]
+    ) -> list[np.ndarray]:
         """Logit, shift and log-factor as `_parts`, of the detections that were seen turned by `turn`."""
         size, values, width = (
             torch.from_numpy(part) for part in (detections.size, detections.values, detections.width)
@@ -83,7 +94,8 @@ class Calibrator:
             width=torch.cat([turn.sizes(width[:, :n]), width[:, n:]], 1).numpy(),
         )
         with torch.inference_mode():
-            chance, shift, stretch = _parts(self.network(_standardised(seen, self.mean, self.spread)), n, self.values)
+            said = self.network(_standardised(_features(seen, rival), self.mean, self.spread))
+            chance, shift, stretch = _parts(said, n, self.values)
             stretch = torch.cat([back.sizes(stretch[:, :n]), stretch[:, n:]], 1)
             return [part.double().numpy() for part in (chance, back.values(shift, names), stretch)]
 
@@ -117,9 +129,9 @@ def fit_calibrator(detections: Detections, truth: Truth, seed: int) -> Calibrato
     distributions of centre and values; a fifth of the detections decides when to stop.
     """
     ndim, values = detections.centre.shape[1], detections.values.shape[1]
-    features = _features(detections)
+    features = _features(detections, np.stack(_rival(detections), axis=1))
     mean, spread = features.mean(0), features.std(0) + 1e-3
-    inputs = _standardised(detections, mean, spread)
+    inputs = _standardised(features, mean, spread)
     width = torch.from_numpy(detections.width).float()
     error = torch.from_numpy(
         np.concatenate([truth.centre - detections.centre, truth.values - detections.values], axis=1)
@@ -175,14 +187,13 @@ def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-def _standardised(detections: Detections, mean: np.ndarray, spread: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.clip((_features(detections) - mean) / spread, -8, 8)).float()
+def _standardised(features: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.clip((features - mean) / spread, -8, 8)).float()
 
 
-def _features(detections: Detections) -> np.ndarray:
-    """(n, features): the outputs, and how near and how much better the nearest better detection is."""
+def _features(detections: Detections, rival: np.ndarray) -> np.ndarray:
+    """(n, features): the outputs, and what `_rival` says of the nearest other detection, (n, 2)."""
     logits = detections.classes - detections.classes.max(1, keepdims=True, initial=0)
-    gap, lead = _rival(detections)
     return np.concatenate(
         [
             detections.logit[:, None],
@@ -190,8 +201,7 @@ def _features(detections: Detections) -> np.ndarray:
             detections.values,
             np.log(detections.width),
             logits,
-            gap[:, None],
-            lead[:, None],
+            rival,
         ],
         axis=1,
     ).astype(float)

@@ -315,6 +315,15 @@ def test_an_empty_sky_gives_an_empty_catalogue_in_every_format(tmp_path):
     assert len(read_table(outs[4], Sdc1)) == 0
 
 
+def test_so_many_detections_are_calibrated_at_once(tmp_path, model, monkeypatch):
+    image = ContinuumImage.open(store(tmp_path / "a.fits", sky()))
+    one = detect_image(image, model)
+    monkeypatch.setattr("pipeline.detect.calibrate._AT_ONCE", 7)
+    other = detect_image(image, model)
+    np.testing.assert_allclose(one.probability, other.probability, rtol=1e-5)
+    np.testing.assert_allclose(one.errors, other.errors, rtol=1e-5)
+
+
 def test_several_images_make_one_catalogue(tmp_path, model):
     paths = [store(tmp_path / f"{name}.fits", sky(seed=seed)) for seed, name in enumerate("ab")]
     single = [find(path, model) for path in paths]
