@@ -104,12 +104,15 @@ def _score(frames: Sequence[Comparison]) -> dict[str, Any]:
     counts = ("n_det", "n_match", "n_false", "n_bad", "n_truth")
     total = {name: sum(getattr(one, name) for one in own) for name in counts}
     points, constant = (float(sum(one.score for one in many)) for many in (own, [frame.constant for frame in frames]))
-    n_match, per_match = total["n_match"], sum(one.score_det for one in own)
+    n_det, n_match, per_match = total["n_det"], total["n_match"], sum(one.score_det for one in own)
+    low, high = measures.binomial_interval(n_match, n_det)
     return {
         "score": points,
         "score_constant": constant,
         **total,
-        "purity": n_match / total["n_det"] if total["n_det"] else None,
+        "purity": n_match / n_det if n_det else None,
+        "purity_low": float(low) if n_det else None,
+        "purity_high": float(high) if n_det else None,
         "score_per_match": per_match / n_match if n_match else None,
         "sub_scores": _sub_scores(own, n_match),
         "errors": {

@@ -3,7 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.html import Markup, count, duration, join, link, number, percent, picture, span_text, table, tag
+from pipeline.report.cost_table import cost_tiles, layer_table
+from pipeline.report.html import (
+    Markup,
+    anchor,
+    count,
+    join,
+    link,
+    number,
+    percent,
+    picture,
+    share_bar,
+    span_text,
+    table,
+    tag,
+)
 from pipeline.report.task_files import TaskFiles
 
 NEEDED = ("metrics.json", "training.json", "cost.json", "catalogue.fits", "figures/captions.json")
@@ -36,7 +50,11 @@ def classify_card(name: str, metrics: dict[str, Any]) -> Markup:
     bars = [
         part
         for label, look, scores in (("network", "network", network), ("logistic regression", "baseline", baseline))
-        for part in (tag("span", label), _bar(scores, look), tag("span", percent(scores["accuracy"])))
+        for part in (
+            tag("span", label),
+            share_bar(*(scores[key] for key in ("accuracy", "accuracy_low", "accuracy_high")), look),
+            tag("span", percent(scores["accuracy"])),
+        )
     ]
     return tag(
         "a",
@@ -73,18 +91,13 @@ def classify_section(name: str, files: TaskFiles, metrics: dict[str, Any], besid
         tag("h3", "Classes"),
         _classes(metrics),
         tag("h3", "Cost"),
-        _tiles(training),
-        tag("details", tag("summary", "The network, layer by layer"), _layers(cost)),
+        cost_tiles(training, "object"),
+        tag("details", tag("summary", "The network, layer by layer"), layer_table(cost)),
         tag("h3", "Files"),
         tag("ul", *[tag("li", link(path, beside)) for path in _existing(files)], class_="files"),
         class_="task",
         id=anchor(name),
     )
-
-
-def anchor(name: str) -> str:
-    """The fragment that links to a task's section."""
-    return "task-" + "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
 
 
 def headline(metrics: dict[str, Any]) -> str:
@@ -110,17 +123,6 @@ def headline(metrics: dict[str, Any]) -> str:
     else:
         third = "The intervals overlap: this many objects cannot tell the two apart with confidence."
     return f"{first} {second} {third}"
-
-
-def _bar(scores: dict[str, Any], look: str) -> Markup:
-    """Accuracy as a bar from 0 to 1 with its interval as a line, drawn in the page's own colours."""
-    value, low, high = (scores[key] or 0.0 for key in ("accuracy", "accuracy_low", "accuracy_high"))
-    return Markup(
-        f'<svg viewBox="0 0 100 8" preserveAspectRatio="none" class="{look}" aria-hidden="true">'
-        '<rect width="100" height="8" rx="1" fill="var(--bar)"/>'
-        f'<rect width="{100 * value:.2f}" height="8" rx="1" fill="currentColor" opacity="0.85"/>'
-        f'<rect x="{100 * low:.2f}" width="{100 * (high - low):.2f}" y="3.2" height="1.6" fill="var(--ink)"/></svg>'
-    )
 
 
 def _measures(metrics: dict[str, Any]) -> Markup:
@@ -170,57 +172,6 @@ def _classes(metrics: dict[str, Any]) -> Markup:
         "object of the class ranks above another. AP: mean precision over all recalls."
     )
     return join([table(head, rows, numbers=range(1, len(head))), tag("p", legend, class_="muted")])
-
-
-def _tiles(training: dict[str, Any]) -> Markup:
-    energy, device = training.get("energy_joule"), training.get("device") or {}
-    early = ", stopped early" if training.get("stopped") == "early" else ""
-    tiles = [
-        ("Parameters", count(training.get("parameters")), "numbers fitted in training"),
-        ("Operations", count(training.get("macs")), "multiply-adds for one object"),
-        (
-            "Training",
-            duration(training.get("seconds")),
-            f"{training.get('epochs_run')} epochs, best {training.get('best_epoch')}{early}",
-        ),
-        ("Throughput", f"{count(training.get('samples_per_second'))} /s", "objects in training"),
-        ("Waiting for data", percent(training.get("data_wait_share")), "of the training time"),
-        (
-            "Energy",
-            "not reported" if energy is None else _energy(energy),
-            "by this machine" if energy is None else "measured while training",
-        ),
-        (
-            "Device",
-            device.get("name") or device.get("kind") or "unknown",
-            f"{device.get('kind', '')}, {device['cores']} processor cores" if "cores" in device else "",
-        ),
-    ]
-    boxes = [
-        tag("div", tag("dt", name), tag("dd", value), tag("dd", note, class_="muted"), class_="tile")
-        for name, value, note in tiles
-    ]
-    return tag("dl", *boxes, class_="tiles")
-
-
-def _energy(joule: float) -> str:
-    return f"{joule / 3.6e6:.2f} kWh" if joule >= 3.6e5 else f"{joule / 1000:.2f} kJ"
-
-
-def _layers(cost: list[dict[str, Any]]) -> Markup:
-    rows = [
-        [
-            row["name"],
-            tag("code", row["token"]),
-            " × ".join(str(size) for size in row["output_shape"]),
-            f"{row['parameters']:,}",
-            f"{row['macs']:,}",
-        ]
-        for row in cost
-    ]
-    total = [tag("strong", f"{sum(row[key] for row in cost):,}") for key in ("parameters", "macs")]
-    rows.append([tag("strong", "total"), "", "", *total])
-    return table(["layer", "token", "output", "parameters", "multiply-adds"], rows, numbers=(2, 3, 4))
 
 
 def _existing(files: TaskFiles) -> list[Path]:

@@ -79,6 +79,22 @@ def link(path: Path, beside: Path) -> Markup:
     return join([tag("a", path.name, href=address), tag("span", size_text(path.stat().st_size), class_="muted")], " ")
 
 
+def share_bar(value: float | None, low: float | None, high: float | None, look: str) -> Markup:
+    """A share as a bar from 0 to 1 with its interval as a line, drawn in the page's own colours."""
+    value, low, high = (part or 0.0 for part in (value, low, high))
+    return Markup(
+        f'<svg viewBox="0 0 100 8" preserveAspectRatio="none" class="{look}" aria-hidden="true">'
+        '<rect width="100" height="8" rx="1" fill="var(--bar)"/>'
+        f'<rect width="{100 * value:.2f}" height="8" rx="1" fill="currentColor" opacity="0.85"/>'
+        f'<rect x="{100 * low:.2f}" width="{100 * (high - low):.2f}" y="3.2" height="1.6" fill="var(--ink)"/></svg>'
+    )
+
+
+def anchor(name: str) -> str:
+    """The fragment that links to a task's section."""
+    return "task-" + "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+
+
 def size_text(number: float) -> str:
     """Bytes in the unit that a person would choose."""
     for unit in ("B", "kB", "MB"):

@@ -7,10 +7,10 @@ from typing import Any
 
 from pipeline.errors import UserError, UserErrors
 from pipeline.files import write_text
-from pipeline.report.classify_section import NEEDED, classify_card, classify_section
+from pipeline.report import classify_section, detect_section
 from pipeline.report.html import Markup, join, table, tag
 from pipeline.report.sheet import SHEET
-from pipeline.report.task_files import TaskFiles
+from pipeline.report.task_files import TaskFiles, known_kind
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,10 @@ class Section:
     body: Callable[[str, TaskFiles, dict[str, Any], Path], Markup]
 
 
-SECTIONS = {"classify": Section(NEEDED, classify_card, classify_section)}
+SECTIONS = {
+    "classify": Section(classify_section.NEEDED, classify_section.classify_card, classify_section.classify_section),
+    "detect": Section(detect_section.NEEDED, detect_section.detect_card, detect_section.detect_section),
+}
 
 # The page is made of numbers and pictures only: a browser is told to refuse anything else.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -72,12 +75,8 @@ def _read(run_folder: Path, tasks: list[str]) -> tuple[dict[str, TaskFiles], dic
         try:
             reader = TaskFiles(run_folder / name, ("metrics.json",))
             metrics[name] = reader.json("metrics.json")
-            kind = metrics[name].get("kind") if isinstance(metrics[name], dict) else None
-            if kind not in SECTIONS:
-                allowed = ", ".join(SECTIONS)
-                what = f'is of the kind "{kind}", which the report does not know (known: {allowed})'
-                raise UserError(reader.path("metrics.json"), what, "run the evaluate stage with this version")
-            files[name] = TaskFiles(run_folder / name, SECTIONS[kind].needed)
+            kind = known_kind(reader, SECTIONS)
+            files[name] = TaskFiles(run_folder / name, SECTIONS[kind].needed, kind)
         except UserError as error:
             problems.append(error)
     if problems:

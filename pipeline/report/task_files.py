@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ STAGES = {
     "training.json": "train",
     "history.csv": "train",
     "cost.json": "train",
-    "catalogue.fits": "classify",
     "metrics.json": "evaluate",
+    "matches.csv": "evaluate",
     "figures/captions.json": "figures",
 }
 
@@ -26,16 +27,18 @@ class TaskFiles:
     Parameters
     ----------
     folder : the task's folder, `<run>/<task>`.
-    needed : names of files (keys of STAGES) that must be there.
+    needed : names of files (keys of STAGES, or catalogue.fits) that must be there.
+    kind : of the task; the stage that writes its catalogue has that name.
 
     Raises
     ------
     UserError : files are absent; all of them are named at once.
     """
 
-    def __init__(self, folder: str | Path, needed: tuple[str, ...]):
+    def __init__(self, folder: str | Path, needed: tuple[str, ...], kind: str = "classify"):
         self.folder = Path(folder)
-        problems = [_absent(self.folder / name, STAGES[name]) for name in needed if not self.path(name).is_file()]
+        self.kind = kind
+        problems = [self._absent(name) for name in needed if not self.path(name).is_file()]
         if problems:
             raise UserErrors(problems)
 
@@ -51,7 +54,7 @@ class TaskFiles:
         UserError : it is absent or is not JSON.
         """
         if not self.path(name).is_file():
-            raise _absent(self.path(name), STAGES[name])
+            raise self._absent(name)
         return read_json(self.path(name))
 
     def history(self) -> dict[str, list[float]]:
@@ -63,7 +66,7 @@ class TaskFiles:
         """
         path = self.path("history.csv")
         if not path.is_file():
-            raise _absent(path, STAGES["history.csv"])
+            raise self._absent("history.csv")
         with open(path, newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         remedy = "delete it and run the train stage again"
@@ -74,9 +77,29 @@ class TaskFiles:
         except (TypeError, ValueError) as error:
             raise UserError(path, f"holds a value that is not a number ({error})", remedy) from error
 
+    def has(self, *names: str) -> bool:
+        """Whether all these files are there."""
+        return all(self.path(name).is_file() for name in names)
 
-def _absent(path: Path, stage: str) -> UserError:
-    return UserError(path, "does not exist", f"run the {stage} stage of this task first")
+    def _absent(self, name: str) -> UserError:
+        return UserError(
+            self.path(name), "does not exist", f"run the {STAGES.get(name, self.kind)} stage of this task first"
+        )
+
+
+def known_kind(files: TaskFiles, known: Iterable[str]) -> str:
+    """The kind of task that metrics.json names.
+
+    Raises
+    ------
+    UserError : it names none of the `known` kinds.
+    """
+    metrics = files.json("metrics.json")
+    kind = metrics.get("kind") if isinstance(metrics, dict) else None
+    if kind not in known:
+        what = f'is of the kind "{kind}", which the report does not know (known: {", ".join(known)})'
+        raise UserError(files.path("metrics.json"), what, "run the evaluate stage with this version")
+    return kind
 
 
 def _number(text: str) -> float:

@@ -142,13 +142,17 @@ def test_nothing_to_show_is_two_empty_lists():
 
 def test_absent_files_are_all_named_with_their_stage(make_task, tmp_path):
     folder = make_task(tmp_path / "stars", 1)
-    for name in ("metrics.json", "dataset.h5", "history.csv"):
+    for name in ("training.json", "dataset.h5", "history.csv"):
         (folder / name).unlink()
     with pytest.raises(UserError) as caught:
         make_figures(folder)
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
-    assert all(stage in line for stage, line in zip(("evaluate", "train", "ingest"), lines, strict=True))
+    assert all(stage in line for stage, line in zip(("train", "train", "ingest"), lines, strict=True))
+    # What the task is of, and so what it needs, is in this one.
+    (folder / "metrics.json").unlink()
+    with pytest.raises(UserError, match=r"metrics\.json: does not exist; run the evaluate stage"):
+        make_figures(folder)
     assert not (folder / "figures").exists()
 
 

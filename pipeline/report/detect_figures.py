@@ -1,0 +1,146 @@
+"""The figures of a detection task, drawn from the files that its stages wrote."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import UserError
+from pipeline.report.confusion import draw_confusion, matrix_size
+from pipeline.report.curves import draw_learning, over_training_epoch
+from pipeline.report.detections import (
+    draw_completeness,
+    draw_coverage,
+    draw_flux,
+    draw_precision,
+    draw_probability,
+)
+from pipeline.report.figure_folder import FigureFolder
+from pipeline.report.sky_cut import SHOWN_SNR, cut_size, draw_cut, read_cut
+from pipeline.report.task_files import TaskFiles
+
+NEEDED = ("metrics.json", "matches.csv")
+
+
+def detect_figures(task_folder: Path, out: FigureFolder) -> None:
+    """Draw every figure that the task has the data for: none of the truth without one, none of a training it had not.
+
+    Raises
+    ------
+    UserError : a file that a figure needs is absent or damaged; the stage that writes it is named.
+    """
+    files = TaskFiles(task_folder, NEEDED, "detect")
+    metrics = files.json("metrics.json")
+    if metrics["n_truth"] is not None:
+        _against_truth(out, metrics, _matches(files))
+    if files.has("training.json", "history.csv"):
+        history, best = files.history(), files.json("training.json")["best_epoch"]
+        out.add(
+            "learning.png", (6.4, 3.9), lambda f: draw_learning(f, history, best), "Training", _learning(history, best)
+        )
+
+
+def _matches(files: TaskFiles) -> pd.DataFrame:
+    path = files.path("matches.csv")
+    try:
+        return pd.read_csv(path).astype({"matched": bool})
+    except (ValueError, KeyError) as error:
+        raise UserError(path, "is not the table that the evaluate stage wrote", "run that stage again") from error
+
+
+def _against_truth(out: FigureFolder, metrics: dict[str, Any], matches: pd.DataFrame) -> None:
+    cut = read_cut(metrics["frames"][0], matches[matches["frame"] == 0])
+    if cut is not None:
+        out.add(
+            "sky.png",
+            cut_size(cut),
+            lambda f: draw_cut(f, cut),
+            "A piece of the judged sky",
+            "Left: what the catalogue lists, as ellipses of twice the fitted width at half maximum, coloured by the "
+            f"probability of being real. Right: the sources brighter than {SHOWN_SNR:g} times the noise that truly are "
+            "there, found or missed.",
+        )
+    out.add(
+        "completeness.png",
+        (10.4, 3.9),
+        lambda f: draw_completeness(f, metrics),
+        "How deep, and how pure",
+        "Left: of the sources of a given true peak over noise, the share that the catalogue lists. Right: of the "
+        "detections of a given measured peak over noise, the share that is real. Bars hold 68 %.",
+    )
+    out.add(
+        "precision.png",
+        (10.4, 4.2),
+        lambda f: draw_precision(f, metrics),
+        "At every threshold",
+        "Left: as the threshold on the probability falls, the share of detections that match a source by the rule of "
+        "the challenge, against the share of sources found. Right: average precision when boxes around twice the "
+        "fitted width must overlap by so much. A detection of a fainter source is neither right nor wrong.",
+    )
+    if metrics["reliability"]:
+        out.add(
+            "reliability.png",
+            (5.8, 4.9),
+            lambda f: draw_probability(f, metrics),
+            "Can the probabilities be believed?",
+            "Of the detections of about the same probability, the share that is real; the dotted line is ideal. "
+            f"Expected calibration error {_short(metrics['reliability']['ece'])}.",
+        )
+    if metrics["n_match"]:
+        _measures(out, metrics, matches)
+
+
+def _measures(out: FigureFolder, metrics: dict[str, Any], matches: pd.DataFrame) -> None:
+    out.add(
+        "flux.png",
+        (5.8, 4.9),
+        lambda f: draw_flux(f, metrics, matches),
+        "Are fluxes right?",
+        "Integrated flux in the catalogue over the true one, by true peak over noise. Faint sources are listed more "
+        "often where noise lifts them, so that some excess below 5 is no fault of the measurement.",
+    )
+    bars = sum(row["coverage"] is not None for row in metrics["coverage"].values())
+    if bars:
+        out.add(
+            "coverage.png",
+            (6.2, 1.5 + 0.32 * bars),
+            lambda f: draw_coverage(f, metrics),
+            "Are error bars honest?",
+            "Share of the matches whose true value lies within one error bar of the catalogue's: 68 % if the bars are "
+            "honest (dotted; shaded 60 to 76 %).",
+        )
+    out.add(
+        "classes.png",
+        matrix_size(3),
+        lambda f: draw_confusion(f, _per_class(metrics["classes"])),
+        "Classes",
+        f"The {metrics['n_match']:,} matches by true and listed class. Shaded by the share of each row; recall ends "
+        "each row, precision each column.",
+    )
+
+
+def _per_class(classes: dict[str, Any]) -> dict[str, Any]:
+    """What `draw_confusion` needs."""
+    counts, names = np.array(classes["confusion"]), [name.replace("_", " ") for name in classes["names"]]
+    right, true, given = np.diag(counts), counts.sum(1), counts.sum(0)
+    scores = {
+        name: {
+            "recall": right[k] / true[k] if true[k] else None,
+            "precision": right[k] / given[k] if given[k] else None,
+        }
+        for k, name in enumerate(names)
+    }
+    return {"classes": names, "confusion": counts, "per_class": scores}
+
+
+def _learning(history: dict[str, list[float]], best: int) -> str:
+    text = f"Loss after each epoch. The weights of epoch {best} were kept. "
+    worse = over_training_epoch(history)
+    if worse is None:
+        return text + "The validation loss was still lowest at the last epoch: no over-training was seen."
+    return text + f"The validation loss was lowest at epoch {worse:g}: training on (shaded) did not lower it."
+
+
+def _short(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
