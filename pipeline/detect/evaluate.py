@@ -77,9 +77,6 @@ def evaluate(
         frame, facts = _judge_frame(entry, rows, task, definition)
         frames.append(frame)
         told.append(facts)
-    matches = _matches(frames, told)
-    with atomic(Path(out).with_name(MATCHES)) as beside:
-        matches.to_csv(beside, index=False, float_format="%.7g")
     counts = {"n_listed": len(table), "n_det": None, "n_match": None, "n_truth": None}
     result = {
         "task": name or Path(out).absolute().parent.name,
@@ -94,6 +91,8 @@ def evaluate(
         **(measure(frames) if frames else {}),
         "provenance": provenance(seed) | {"date": datetime.now(UTC).isoformat(timespec="seconds")},
     }
+    with atomic(Path(out).with_name(MATCHES)) as beside:
+        _matches(frames, told).to_csv(beside, index=False, float_format="%.7g")
     write_json(out, result)
 
 

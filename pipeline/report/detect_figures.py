@@ -122,7 +122,10 @@ def _measures(out: FigureFolder, metrics: dict[str, Any], matches: pd.DataFrame)
 
 def _per_class(classes: dict[str, Any]) -> dict[str, Any]:
     """What `draw_confusion` needs."""
-    counts, names = np.array(classes["confusion"]), [name.replace("_", " ") for name in classes["names"]]
+    counts, names = (
+        np.array(classes["confusion"]),
+        [name.removesuffix("_spectrum").replace("_", " ") for name in classes["names"]],
+    )
     right, true, given = np.diag(counts), counts.sum(1), counts.sum(0)
     scores = {
         name: {

@@ -79,7 +79,7 @@ def draw_flux(figure: Figure, metrics: dict[str, Any], matches: pd.DataFrame) ->
     pairs = matches[matches["matched"] & (matches["true_flux"] > 0) & (matches["flux"] > 0)]
     ratio = (pairs["flux"] / pairs["true_flux"]).to_numpy(float)
     axes.axhline(1, color=MUTED, lw=0.9, ls=":")
-    axes.scatter(pairs["true_snr"], ratio, s=5, color=FAINT, lw=0, rasterized=True, label="one source")
+    axes.scatter(pairs["true_snr"], ratio, s=6, color=MUTED, alpha=0.5, lw=0, label="one source")
     rows = metrics["parameters"]["flux"]
     bias, scatter = (_array(rows[name]) for name in ("bias", "scatter"))
     axes.errorbar(

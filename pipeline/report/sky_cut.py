@@ -12,13 +12,15 @@ from astropy.visualization import AsinhStretch, ImageNormalize
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 
-from pipeline.report.style import INK, NETWORK, WARNING
+from pipeline.report.style import INK, NETWORK, PALETTE, WARNING
 from pipeline.sky.window import FrameReader
 
 SHOWN_SNR = 3.0
 _MOST = 400  # pixels along an axis: what a figure can show
 _BEAMS = 90
-_PROBABILITY = "plasma"
+_FOUND = PALETTE[2]
+# Dark where most detections are, on a pale sky.
+_PROBABILITY = "plasma_r"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def draw_cut(figure: Figure, cut: SkyCut) -> None:
     left.add_collection(outlines)
     true = cut.matches[cut.matches["true_snr"] > SHOWN_SNR]
     found = true["matched"].to_numpy(bool)
-    for rows, colour, marker, label in ((true[found], NETWORK, "+", "found"), (true[~found], WARNING, "x", "missed")):
+    for rows, colour, marker, label in ((true[found], _FOUND, "+", "found"), (true[~found], WARNING, "x", "missed")):
         right.scatter(rows["true_x"], rows["true_y"], s=34, marker=marker, color=colour, lw=1.1, label=label)
     left.set(xlim=extent[:2], ylim=extent[2:])
     legend = right.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
