@@ -62,7 +62,13 @@ class Comparison:
 
 
 def compare(
-    catalogue: Table | pd.DataFrame, truth: pd.DataFrame, objects: Objects, wcs: WCS, beam: Beam, challenge: Challenge
+    catalogue: Table | pd.DataFrame,
+    truth: pd.DataFrame,
+    objects: Objects,
+    wcs: WCS,
+    beam: Beam,
+    challenge: Challenge,
+    attenuation: np.ndarray | float = 1.0,
 ) -> Comparison:
     """Match a catalogue `(n,)` and a truth `(m,)` of one frame by the rule of the challenge, and by boxes.
 
@@ -72,6 +78,7 @@ def compare(
         "probability", "snr" and errors, `<measure>_error`, of the measures in `UNITS`.
     truth : official columns. objects : what the frame shows of these rows, as `ContinuumImage.objects` gives it.
     beam : of the frame [deg].
+    attenuation : primary beam at each true source (m,): peak fluxes are those that the frame shows.
 
     Raises
     ------
@@ -79,6 +86,7 @@ def compare(
     """
     submission, detections = listed(catalogue, wcs, beam)
     sources = measures(truth, wcs, beam).assign(snr=objects.snr, label=objects.label)
+    sources["peak_flux"] *= attenuation
     own = score(challenge, submission, truth)
     constant = score(challenge, submission.assign(**CONSTANTS), truth)
     detections["source"], sources["found"] = -1, False

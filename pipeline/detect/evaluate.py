@@ -148,8 +148,9 @@ def _judge_frame(
         what = f"holds no source in the part of {frame.image} that is judged"
         raise UserError(frame.truth, what, "check its positions, the region and the areas")
     rows = rows[_chosen(frame, wcs, section, rows["ra"], rows["dec"])]
-    with image.reader:
-        compared = compare(rows, truth, image.objects(truth), wcs, image.reader.beam, definition)
+    shown = image.attenuation_at(truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))
+    compared = compare(rows, truth, image.objects(truth), wcs, image.reader.beam, definition, shown)
+    image.reader.close()
     facts = {
         "image": frame.image,
         "truth": frame.truth,

@@ -37,9 +37,10 @@ def judge(
     wcs: WCS,
     beam: Beam,
     challenge: Challenge,
+    attenuation: np.ndarray | float = 1.0,
 ) -> dict[str, Any]:
     """Every measure of a catalogue of one frame; the arguments are those of `compare`, the result that of `measure`."""
-    return measure([compare(catalogue, truth, objects, wcs, beam, challenge)])
+    return measure([compare(catalogue, truth, objects, wcs, beam, challenge, attenuation)])
 
 
 def measure(frames: Sequence[Comparison]) -> dict[str, Any]:

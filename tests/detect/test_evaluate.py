@@ -96,6 +96,15 @@ def test_a_flux_factor_is_a_bias(sky, bright):
     assert rows["peak_flux"]["total"]["bias"] == pytest.approx(0)
 
 
+def test_peaks_are_those_of_the_image_and_fluxes_those_of_the_sky(sky, bright):
+    catalogue, share = sky.catalogue(bright), 0.5 + 0.5 * np.random.default_rng(0).random(len(sky.truth))
+    catalogue["peak_flux"] *= share[bright]
+    wcs, beam = sky.image.reader.wcs, sky.image.reader.beam
+    rows = judge(catalogue, sky.truth, sky.objects, wcs=wcs, beam=beam, challenge=SDC1, attenuation=share)["parameters"]
+    for name in ("flux", "peak_flux"):
+        assert rows[name]["total"]["bias"] == pytest.approx(0) and rows[name]["total"]["scatter"] < 1e-9
+
+
 def with_false(sky, bright, count, probability):
     """The perfect catalogue and as many bright detections at places without a source."""
     true, false = sky.catalogue(bright), sky.catalogue(bright)[:count]
