@@ -26,6 +26,7 @@ UNITS = {
     "core_fraction": None,
 }  # fmt: skip
 """The measures of a source in a catalogue and their units; the errors of positions are in arcsec."""
+_NEEDED = (*UNITS, *(f"p_{name}" for name in CLASSES))
 GAUSSIAN = 2
 LIMITS = (3.0, 5.0)
 """True signal-to-noise ratios above which average precision is measured."""
@@ -33,8 +34,9 @@ IOUS = (0.1, 0.3, 0.5, 0.75)
 LEVELS = tuple(dict.fromkeys([*IOUS, *COCO_THRESHOLDS]))
 # A source that is fainter than this in the image [rms] explains no detection.
 _INVISIBLE = 1.0
+# Axes that differ by less are those of a circle.
 _ROUND = 1e-9
-# What a scorer that hardly sees the angle and the core fraction rewards (see the trial of every constant in the SDC1).
+# The fold of the official score's angle makes a constant pay more than an honest measurement.
 CONSTANTS = {"pa": 22.5, "core_frac": 0.0375}
 # Shares of the sides of the field by which a catalogue is moved to count matches by chance.
 _MOVES = np.array([[0.31, 0.37], [0.43, -0.29], [-0.37, 0.23], [-0.27, -0.41]])
@@ -110,7 +112,7 @@ def listed(catalogue: Table | pd.DataFrame, wcs: WCS, beam: Beam) -> tuple[pd.Da
         submission, found = table, measures(table, wcs, beam).assign(label=table["class"].to_numpy(int) - 1)
     else:
         table = _numbers(catalogue)
-        found = table[[*UNITS, *(f"p_{name}" for name in CLASSES)]].copy()
+        found = table[list(_NEEDED)].copy()
         found["label"] = found[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(1) if len(found) else 0
         found["x"], found["y"] = sky_to_pixel(wcs, found["ra"], found["dec"])
         submission = official(found)
@@ -178,13 +180,22 @@ def boxes(found: pd.DataFrame, wcs: WCS) -> np.ndarray:
     return np.stack([centre - half, centre + half], axis=1)
 
 
-def _numbers(catalogue: Table | pd.DataFrame) -> pd.DataFrame:
-    needed = [*UNITS, *(f"p_{name}" for name in CLASSES)]
-    absent = [name for name in needed if name not in catalogue.columns]
+def check_columns(catalogue: Table | pd.DataFrame, where: object) -> None:
+    """Refuse a catalogue without one of the measures or of the classes' probabilities.
+
+    Raises
+    ------
+    UserError : a column is missing; `where` is how the message names the catalogue.
+    """
+    absent = [name for name in _NEEDED if name not in catalogue.columns]
     if absent:
-        raise UserError("catalogue", f"has no column {', '.join(absent)}", "write it with fleming detect")
+        raise UserError(where, f"has no column {', '.join(absent)}", "write it with fleming detect")
+
+
+def _numbers(catalogue: Table | pd.DataFrame) -> pd.DataFrame:
+    check_columns(catalogue, "catalogue")
     columns = {}
-    for name in (*needed, *(f"{name}_error" for name in UNITS), "probability", "snr"):
+    for name in (*_NEEDED, *(f"{name}_error" for name in UNITS), "probability", "snr"):
         if name in catalogue.columns:
             part, measure = catalogue[name], name.removesuffix("_error")
             unit = u.arcsec if name in ("ra_error", "dec_error") else UNITS.get(measure)

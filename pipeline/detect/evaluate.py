@@ -12,7 +12,7 @@ import pandas as pd
 from astropy.table import QTable
 
 from pipeline.detect.areas import Section, divide, within
-from pipeline.detect.comparison import Comparison, compare, ellipses, visible
+from pipeline.detect.comparison import Comparison, check_columns, compare, ellipses, visible
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.judge import measure
 from pipeline.detect.task_settings import DetectSettings, LabelledFrame
@@ -70,6 +70,7 @@ def evaluate(
     check_output(out)
     description = read_description(model)
     table, judged = read_catalogue(catalogue), judged_frames(task, simulated)
+    check_columns(table, catalogue)
     definition = challenge(task.challenge.name, frequency=task.challenge.frequency, mode=task.challenge.mode)
     per_image = _by_image(table, [entry.frame.image for entry in judged], catalogue)
     frames, told = [], []

@@ -281,6 +281,14 @@ def test_without_truth_there_are_counts_only(sky, bright, model, tmp_path):
     assert "\n" not in json.dumps(metrics["network"])
 
 
+@pytest.mark.parametrize("name", ["ra", "p_star_forming"])
+def test_a_file_without_a_column_is_refused(sky, bright, model, tmp_path, name):
+    table = sky.catalogue(bright)
+    table.remove_column(name)
+    with pytest.raises(UserError, match=rf"catalogue\.fits: has no column {name}"):
+        run(tmp_path, table, task(sky, "test"), model)
+
+
 def test_a_truth_elsewhere_is_refused(sky, bright, model, tmp_path):
     with pytest.raises(UserError, match=r"truth\.csv: holds no source in the part"):
         run(tmp_path, sky.catalogue(bright), task(sky, "test", region=[100, 101, 0, 1]), model)
