@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
@@ -57,7 +58,8 @@ class Extraction:
 class Corrections:
     """What is made of the measurements; a new value costs arithmetic only.
 
-    least_snr : peak over rms that a source must have. flux : one of `FLUXES`, times `flux_factor`.
+    least_snr : peak over rms that a source must have.
+    flux : one of `FLUXES`, times flux_factor (snr / 10)^flux_slope: what is lost or won depends on how faint it is.
     moment_factor : on the FWHM of second moments, which stop at the threshold, before the beam is deconvolved.
     size_factor : after it. least_major, least_minor : floors of the intrinsic FWHM [arcsec].
     pa : "half turn" (own, 0 to 180), "signed" (own, -90 to 90) or a constant [deg], as the fold of the score minds it.
@@ -68,6 +70,7 @@ class Corrections:
     least_snr: float = 0.0
     flux: str = "isophotal"
     flux_factor: float = 1.0
+    flux_slope: float = 0.0
     moment_factor: float = 1.0
     size_factor: float = 1.0
     least_major: float = 0.3
@@ -95,6 +98,7 @@ EXTRACTION_GRIDS = {
 CORRECTION_GRIDS = {
     "flux": FLUXES,
     "flux_factor": tuple(np.round(np.geomspace(0.7, 2.0, 40), 3).tolist()),
+    "flux_slope": (-0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
     "least_major": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0),
     "least_minor": (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6),
     "moment_factor": (0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5),
@@ -102,11 +106,17 @@ CORRECTION_GRIDS = {
     "pa": ("half turn", "signed", *np.arange(-45.0, 46.0, 7.5).tolist()),
     "core_fraction": (0.0, 0.02, 0.0375),
     "position": ("barycentre", "windowed"),
-    "least_snr": (0.0, 2.5, 3.0, 3.25, 3.5, 3.75, 4.0, 4.25, 4.5, 5.0),
     "source_class": (1, 2, 3),
+    "least_snr": (0.0, 2.5, 3.0, 3.25, 3.5, 3.75, 4.0, 4.25, 4.5, 5.0),
 }
-COARSE_GRIDS = {"threshold": (2.0, 2.5, 3.0, 3.5), "least_pixels": (2, 3, 5), "contrast": (1e-3, 1.0)}
-"""Extraction grids for photutils, which takes ten times as long."""
+COARSE_GRIDS = {
+    "threshold": (2.0, 2.5, 3.0, 3.5),
+    "least_pixels": (1, 2, 3, 5),
+    "contrast": (1e-4, 1e-3, 1.0) if find_spec("skimage") else (1.0,),
+    "kernel": (0.0, 0.8),
+    "mesh": (64, 256),
+}
+"""Extraction grids for photutils, which takes ten times as long; it needs scikit-image to deblend."""
 
 Scorer = Callable[[pd.DataFrame, pd.DataFrame], float]
 
@@ -170,8 +180,8 @@ class Measurements:
 
     def catalogue(self, corrections: Corrections) -> pd.DataFrame:
         """The official SDC1 columns, and `snr` (peak over rms) to rank by; sources without a flux are left out."""
-        flux = self.flux[corrections.flux] * corrections.flux_factor
         snr = self.peak / self.rms
+        flux = self.flux[corrections.flux] * corrections.flux_factor * (snr / 10) ** corrections.flux_slope
         seen = corrections.moment_factor
         major, minor, pa = deconvolve(seen * self.major, seen * self.minor, self.pa, self.beam)
         ra, dec = self.position[corrections.position]
@@ -250,7 +260,7 @@ def _run_photutils(area: Area, extraction: Extraction) -> Measurements:
     )
     if extraction.contrast < 1 and segments is not None:
         segments = photutils.segmentation.deblend_sources(
-            smooth, segments, extraction.least_pixels, contrast=extraction.contrast
+            smooth, segments, extraction.least_pixels, contrast=extraction.contrast, progress_bar=False
         )
     columns = [np.zeros(0)] * 7
     if segments is not None:
@@ -341,9 +351,13 @@ class _Search:
     def __init__(self, areas: Sequence[tuple[Area, pd.DataFrame]], score: Scorer, start: PeerSettings):
         self.areas = [(area, truth[area.holds(truth)].reset_index(drop=True)) for area, truth in areas]
         self.score, self.settings, self.best = score, start, -np.inf
+        self.tried: set[PeerSettings] = set()
         self.consider(start)
 
     def consider(self, settings: PeerSettings) -> None:
+        if settings in self.tried:
+            return
+        self.tried.add(settings)
         value = sum(self.score(apply(settings, area), truth) for area, truth in self.areas)
         if value > self.best:
             self.settings, self.best = settings, value
@@ -361,10 +375,11 @@ class _Search:
                 self.consider(PeerSettings(extraction, replace(corrections, least_snr=snr)))
 
     def corrections(self) -> None:
-        """Each flux has a factor of its own, so the two are tried together, coarsely."""
+        """Each flux has a factor and a slope of its own, so the three are tried together, coarsely."""
         for flux in CORRECTION_GRIDS["flux"]:
-            for factor in CORRECTION_GRIDS["flux_factor"][::4]:
-                self.correct(flux=flux, flux_factor=factor)
+            for factor in CORRECTION_GRIDS["flux_factor"][::6]:
+                for slope in CORRECTION_GRIDS["flux_slope"][::4]:
+                    self.correct(flux=flux, flux_factor=factor, flux_slope=slope)
         for name, values in CORRECTION_GRIDS.items():
             if name != "flux":
                 for value in values:
@@ -390,7 +405,7 @@ def main() -> None:
         [(Area.open(image), read_table(truth, Sdc1, truth=True)) for image, truth in pairs]
         for pairs in (options.tune, options.test)
     )
-    start = PeerSettings(Extraction(options.program))
+    start = PeerSettings(Extraction(options.program, contrast=1.0 if options.program == "photutils" else 0.005))
     best, value = tune(tuned_on, start=start)
     result = {
         "settings": asdict(best),
