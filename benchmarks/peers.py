@@ -138,13 +138,9 @@ class Area:
             return cls(reader.read(section), reader.wcs.celestial[section], reader.beam)
 
     @cached_property
-    def pixel_arcsec(self) -> float:
-        return 3600 * float(np.sqrt(np.abs(np.linalg.det(self.wcs.pixel_scale_matrix))))
-
-    @property
     def beam_pixels(self) -> float:
         """FWHM of the beam, the geometric mean of its axes [pixel]."""
-        return 3600 * float(np.sqrt(self.beam.major * self.beam.minor)) / self.pixel_arcsec
+        return float(np.sqrt(self.beam.major * self.beam.minor / np.abs(np.linalg.det(self.wcs.pixel_scale_matrix))))
 
     def holds(self, truth: pd.DataFrame) -> np.ndarray:
         """Which rows `(n,)` of a truth table with the official columns have their centroid on these pixels."""
@@ -188,27 +184,14 @@ class Measurements:
         if isinstance(corrections.pa, str):
             # SDC1 counts clockwise from west.
             angle = (90.0 - pa) % 180.0
-            angle = np.where(angle > 90.0, angle - 180.0, angle) if corrections.pa == "signed" else angle
+            angle = np.where((angle > 90.0) & (corrections.pa == "signed"), angle - 180.0, angle)
         else:
-            angle = np.full(len(pa), corrections.pa)
-        table = pd.DataFrame(
-            {
-                "id": np.arange(1, len(ra) + 1),
-                "ra_core": ra,
-                "dec_core": dec,
-                "ra_cent": ra,
-                "dec_cent": dec,
-                "flux": flux,
-                "core_frac": corrections.core_fraction,
-                "b_maj": np.maximum(corrections.size_factor * major, corrections.least_major),
-                "b_min": np.maximum(corrections.size_factor * minor, corrections.least_minor),
-                "pa": angle,
-                "size": GAUSSIAN,
-                "class": corrections.source_class,
-                "snr": snr,
-            }
-        )
-        table["b_min"] = np.minimum(table["b_min"], table["b_maj"])
+            angle = corrections.pa
+        wide = np.maximum(corrections.size_factor * major, corrections.least_major)
+        narrow = np.minimum(np.maximum(corrections.size_factor * minor, corrections.least_minor), wide)
+        place = (np.arange(1, len(ra) + 1), ra, dec, ra, dec)
+        shape = (flux, corrections.core_fraction, wide, narrow, angle, GAUSSIAN, corrections.source_class)
+        table = pd.DataFrame(dict(zip(Sdc1(560).names(), (*place, *shape), strict=True)) | {"snr": snr})
         return table[np.isfinite(flux) & (flux > 0) & (snr >= corrections.least_snr)].reset_index(drop=True)
 
 
@@ -223,10 +206,10 @@ def _kernel(width: float) -> np.ndarray:
 def _run_sep(area: Area, extraction: Extraction) -> Measurements:
     mask = ~np.isfinite(area.pixels)
     pixels = np.where(mask, 0, area.pixels).astype(np.float32)
-    mask = mask if mask.any() else None
     # sep gives up on fields crowded with faint sources unless its buffers are large.
     sep.set_extract_pixstack(max(300_000, pixels.size))
     sep.set_sub_object_limit(4096)
+    mask = mask if mask.any() else None
     start = time.process_time()
     back = sep.Background(pixels, mask=mask, bw=extraction.mesh, bh=extraction.mesh)
     pixels, rms = pixels - back.back(), back.rms()
@@ -295,12 +278,9 @@ def _measured(area, extraction, pixels, rms, mask, columns, seconds) -> Measurem
         flux[f"aperture {size}"] = sep.sum_circle(pixels, x, y, size * area.beam_pixels, mask=mask)[0] / per_beam
     x_windowed, y_windowed, _ = sep.winpos(pixels, x, y, area.beam_pixels / FWHM, mask=mask)
     strayed = np.hypot(x_windowed - x, y_windowed - y) > area.beam_pixels
-    x_windowed, y_windowed = np.where(strayed, x, x_windowed), np.where(strayed, y, y_windowed)
+    windowed = np.where(strayed, x, x_windowed), np.where(strayed, y, y_windowed)
     major, minor, pa = ellipse_to_sky(area.wcs, x, y, FWHM * a, FWHM * b, np.rad2deg(theta))
-    position = {
-        "barycentre": pixel_to_sky(area.wcs, x, y),
-        "windowed": pixel_to_sky(area.wcs, x_windowed, y_windowed),
-    }
+    position = {"barycentre": pixel_to_sky(area.wcs, x, y), "windowed": pixel_to_sky(area.wcs, *windowed)}
     return Measurements(position, flux, major, minor, pa, peak, noise, area.beam, seconds)
 
 
@@ -388,8 +368,7 @@ class _Search:
 
 def measure(settings: PeerSettings, area: Area, truth: pd.DataFrame) -> dict:
     """The score of these settings on an area with its truth, and how fast the extraction was."""
-    truth = truth[area.holds(truth)].reset_index(drop=True)
-    figures = score_sdc1(apply(settings, area), truth, 560, area="all").as_dict()
+    figures = score_sdc1(apply(settings, area), truth[area.holds(truth)], 560, area="all").as_dict()
     seconds = area.measure(settings.extraction).seconds
     return figures | {"mpix_per_cpu_second": area.pixels.size / 1e6 / seconds}
 
@@ -407,12 +386,9 @@ def main() -> None:
     )
     start = PeerSettings(Extraction(options.program, contrast=1.0 if options.program == "photutils" else 0.005))
     best, value = tune(tuned_on, start=start)
-    result = {
-        "settings": asdict(best),
-        "score_on_tuning_areas": value,
-        "as_given": [measure(start, area, truth) for area, truth in judged_on],
-        "tuned": [measure(best, area, truth) for area, truth in judged_on],
-    }
+    result = {"settings": asdict(best), "score_on_tuning_areas": value}
+    for name, settings in (("as_given", start), ("tuned", best)):
+        result[name] = [measure(settings, area, truth) for area, truth in judged_on]
     print(json.dumps(result, indent=1))
 
 
