@@ -124,8 +124,8 @@ def key_lines(path: str | Path) -> dict[tuple, int]:
 
 
 def dump_config(settings: RunSettings) -> str:
-    """The settings as YAML, without those that have their default value."""
-    return yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=110)
+    """The settings as YAML, without those that were left out."""
+    return yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True), sort_keys=False, width=110)
 
 
 def task_settings(

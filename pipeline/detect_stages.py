@@ -99,14 +99,22 @@ def detect(options: argparse.Namespace) -> None:
         regions=options.regions,
         symmetric=symmetric,
         device=options.device,
-        **({} if options.format is None else {"fmt": options.format}),
+        fmt=options.format,
     )
 
 
 def evaluate(options: argparse.Namespace, settings, task) -> None:
     from pipeline.detect import evaluate as judge
 
-    judge.evaluate(options.catalogue, task, options.model, options.out, seed=settings.seed, simulated=options.simulated)
+    judge.evaluate(
+        options.catalogue,
+        task,
+        options.model,
+        options.out,
+        seed=settings.seed,
+        name=options.task,
+        simulated=options.simulated,
+    )
 
 
 def score(options: argparse.Namespace) -> None:

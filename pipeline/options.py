@@ -133,7 +133,7 @@ def _shared(add):
         _task,
         _dataset,
         _simulated,
-        _out("metrics.json"),
+        _out("metrics.json; of a detector matches.csv is written beside it"),
     )
     stage.add_argument("--model", type=Path, required=True, help="the model file that made the catalogue")
     stage.add_argument("--catalogue", type=Path, required=True, help="the catalogue of the whole task")
@@ -214,7 +214,7 @@ def _adapt(add):
         "fleming adapt image.fits --out adapted.safetensors",
         _any_task,
         _device,
-        _out("the model file; history.csv is written beside it"),
+        _out("the model file; its history is written beside it"),
     )
     stage.add_argument("image", nargs="?", help="FITS image with beam and coordinates")
     stage.add_argument("--model", type=Path, help="the model to start from (default: the one that ships)")

@@ -5,6 +5,7 @@ python -m pipeline.reference > config/README.md
 
 import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -20,19 +21,42 @@ manifest to the manifest. This page is made from the code: `python -m pipeline.r
 """
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A settings class where it occurs: its path, the kind of task it is for, its values where it is left out."""
+
+    path: str
+    kind: str
+    model: type[BaseModel]
+    defaults: BaseModel | None
+
+
 def reference() -> str:
-    """The page as Markdown: a section a settings class, a row a key."""
-    sections = [_section(title, model) for title, model in _models("", RunSettings)]
-    return "\n".join([_HEAD, *sections])
+    """The page as Markdown: a section a settings class with its defaults, a row a key."""
+    same: dict[tuple, list[_Part]] = {}
+    for part in _parts(_Part("", "", RunSettings, None)):
+        same.setdefault((part.model, part.defaults and part.defaults.model_dump_json()), []).append(part)
+    return "\n".join([_HEAD, *(_section(parts) for parts in same.values())])
 
 
-def _models(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    yield path or "the run", model
-    for name, field in model.model_fields.items():
-        inner = next(iter(_settings_classes(field.annotation)), None)
-        if inner is not None:
-            place = f"{path}.{name}" if path else name
-            yield from _models(f"{place}.NAME" if get_origin(field.annotation) is dict else place, inner)
+def _parts(part: _Part) -> Iterator[_Part]:
+    """The part, and everything in it."""
+    yield part
+    for name, field in part.model.model_fields.items():
+        found = list(_settings_classes(field.annotation))
+        given = _given(part, name)
+        path = f"{part.path}.{name}" if part.path else name
+        path += ".NAME" if get_origin(field.annotation) is dict else ""
+        for inner in found:
+            kind = get_args(inner.model_fields["kind"].annotation)[0] if len(found) > 1 else part.kind
+            yield from _parts(_Part(path, kind, inner, given if isinstance(given, inner) else None))
+
+
+def _given(part: _Part, name: str) -> Any:
+    """The value of a key that is left out; what encloses a section may have defaults of its own for it."""
+    if part.defaults is not None:
+        return getattr(part.defaults, name)
+    return part.model.model_fields[name].get_default(call_default_factory=True)
 
 
 def _settings_classes(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -42,18 +66,20 @@ def _settings_classes(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _settings_classes(part)
 
 
-def _section(title: str, model: type[BaseModel]) -> str:
+def _section(parts: list[_Part]) -> str:
+    model = parts[0].model
+    paths = " and ".join(dict.fromkeys(part.path or "the run" for part in parts))
+    kinds = " and ".join(dict.fromkeys(part.kind for part in parts))
     lines = [
-        f"## {title}",
+        f"## {paths}, kind: {kinds}" if kinds else f"## {paths}",
         "",
-        (model.__doc__ or "").strip().splitlines()[0],
+        " ".join((model.__doc__ or "").partition("\n\n")[0].split()),
         "",
         "| key | value | default | meaning |",
+        "| --- | --- | --- | --- |",
     ]
-    lines.append("| --- | --- | --- | --- |")
     for name, field in model.model_fields.items():
-        default = _default(field.get_default(call_default_factory=True))
-        cells = [f"`{name}`", _type(field.annotation), default, field.description or ""]
+        cells = [f"`{name}`", _type(field.annotation), _default(_given(parts[0], name)), field.description or ""]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
 
@@ -67,6 +93,8 @@ def _default(value: Any) -> str:
         return "none"
     if isinstance(value, list) and value and isinstance(value[0], BaseModel):
         return f"`{[step.name for step in value]}`"
+    if isinstance(value, tuple):
+        value = list(value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
@@ -77,7 +105,7 @@ def _type(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{part}`" for part in parts)
     if origin in (Union, types.UnionType):
-        return " or ".join(_type(part) for part in parts if part is not type(None))
+        return " or ".join(dict.fromkeys(_type(part) for part in parts if part is not type(None)))
     if origin in (list, tuple):
         return f"list of {_type(parts[0])}"
     if origin is dict:

@@ -169,7 +169,7 @@ def model_of(wildcards):
 def figure_files(wildcards):
     """The result files that a task's figures are drawn from."""
     names = ["catalogue.fits", "metrics.json"]
-    names += ["dataset.h5"] if wildcards.task not in DETECTED else []
+    names += ["matches.csv"] if wildcards.task in DETECTED else ["dataset.h5"]
     names += ["history.csv"] if wildcards.task in TRAINED else []
     return [f"{RUN}/{wildcards.task}/{name}" for name in names]
 

@@ -9,12 +9,12 @@ rule evaluate:
         code=stage_code("evaluate"),
     output:
         f"{RUN}/{{task}}/metrics.json",
-    wildcard_constraints:
-        task=CLASSIFYING,
     log:
         f"{RUN}/logs/{{task}}/evaluate.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/evaluate.tsv"
+    wildcard_constraints:
+        task=CLASSIFYING,
     threads: 2
     resources:
         mem_mb=growing(4000),
@@ -36,13 +36,14 @@ rule evaluate_detector:
         catalogue=f"{RUN}/{{task}}/catalogue.fits",
         code=stage_code("evaluate_detector"),
     output:
-        f"{RUN}/{{task}}/metrics.json",
-    wildcard_constraints:
-        task=DETECTING,
+        metrics=f"{RUN}/{{task}}/metrics.json",
+        matches=f"{RUN}/{{task}}/matches.csv",
     log:
         f"{RUN}/logs/{{task}}/evaluate_detector.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/evaluate_detector.tsv"
+    wildcard_constraints:
+        task=DETECTING,
     threads: 2
     resources:
         mem_mb=growing(8000),
@@ -51,9 +52,9 @@ rule evaluate_detector:
     params:
         config=CONFIG,
         simulated=simulated_option,
-        settings=stage_settings("frames", "areas", "challenge"),
+        settings=stage_settings("frames", "areas", "challenge", "purity"),
     message:
         "{wildcards.task}: comparing the catalogue with the truth that was kept for it"
     shell:
         "fleming evaluate --config {params.config:q} --task {wildcards.task} {params.simulated}"
-        " --model {input.model:q} --catalogue {input.catalogue:q} --out {output:q} --log {log:q}"
+        " --model {input.model:q} --catalogue {input.catalogue:q} --out {output.metrics:q} --log {log:q}"

@@ -8,12 +8,12 @@ rule simulate:
     output:
         samples=f"{RUN}/{{task}}/simulated/samples.fits",
         manifest=f"{RUN}/{{task}}/simulated/manifest.csv",
-    wildcard_constraints:
-        task=CLASSIFYING,
     log:
         f"{RUN}/logs/{{task}}/simulate.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/simulate.tsv"
+    wildcard_constraints:
+        task=CLASSIFYING,
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -34,12 +34,12 @@ rule simulate_field:
     output:
         image=f"{RUN}/{{task}}/simulated/field.fits",
         truth=f"{RUN}/{{task}}/simulated/truth.csv",
-    wildcard_constraints:
-        task=DETECTING,
     log:
         f"{RUN}/logs/{{task}}/simulate_field.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/simulate_field.tsv"
+    wildcard_constraints:
+        task=DETECTING,
     resources:
         mem_mb=growing(8000),
         runtime=growing(120),
@@ -60,12 +60,12 @@ rule ingest:
         code=stage_code("ingest"),
     output:
         f"{RUN}/{{task}}/dataset.h5",
-    wildcard_constraints:
-        task=CLASSIFYING,
     log:
         f"{RUN}/logs/{{task}}/ingest.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/ingest.tsv"
+    wildcard_constraints:
+        task=CLASSIFYING,
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),

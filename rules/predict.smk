@@ -9,12 +9,12 @@ rule classify:
     output:
         fits=f"{RUN}/{{task}}/catalogue.fits",
         ecsv=f"{RUN}/{{task}}/catalogue.ecsv",
-    wildcard_constraints:
-        task=CLASSIFYING,
     log:
         f"{RUN}/logs/{{task}}/classify.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/classify.tsv"
+    wildcard_constraints:
+        task=CLASSIFYING,
     threads: 2
     resources:
         mem_mb=growing(4000),
@@ -37,12 +37,12 @@ rule detect:
         ecsv=f"{RUN}/{{task}}/catalogue.ecsv",
         regions=f"{RUN}/{{task}}/catalogue.reg",
         submission=f"{RUN}/{{task}}/submission.txt",
-    wildcard_constraints:
-        task=DETECTING,
     log:
         f"{RUN}/logs/{{task}}/detect.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/detect.tsv"
+    wildcard_constraints:
+        task=DETECTING,
     threads: 2
     resources:
         mem_mb=growing(4000),

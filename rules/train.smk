@@ -10,12 +10,12 @@ rule train:
         training=f"{RUN}/{{task}}/training.json",
         cost=f"{RUN}/{{task}}/cost.json",
         history=f"{RUN}/{{task}}/history.csv",
-    wildcard_constraints:
-        task=CLASSIFYING,
     log:
         f"{RUN}/logs/{{task}}/train.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/train.tsv"
+    wildcard_constraints:
+        task=CLASSIFYING,
     threads: 2
     resources:
         mem_mb=growing(6000),
@@ -40,12 +40,12 @@ rule train_detector:
         training=f"{RUN}/{{task}}/training.json",
         cost=f"{RUN}/{{task}}/cost.json",
         history=f"{RUN}/{{task}}/history.csv",
-    wildcard_constraints:
-        task=DETECTING,
     log:
         f"{RUN}/logs/{{task}}/train_detector.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/train_detector.tsv"
+    wildcard_constraints:
+        task=DETECTING,
     threads: 2
     resources:
         mem_mb=growing(8000),
@@ -70,13 +70,14 @@ rule adapt_detector:
         model=first_model_of,
         code=stage_code("adapt_detector"),
     output:
-        f"{RUN}/{{task}}/adapted.safetensors",
-    wildcard_constraints:
-        task=DETECTING,
+        model=f"{RUN}/{{task}}/adapted.safetensors",
+        history=f"{RUN}/{{task}}/adapted-history.csv",
     log:
         f"{RUN}/logs/{{task}}/adapt_detector.log",
     benchmark:
         f"{RUN}/benchmarks/{{task}}/adapt_detector.tsv"
+    wildcard_constraints:
+        task=DETECTING,
     threads: 2
     resources:
         mem_mb=growing(8000),
@@ -90,4 +91,4 @@ rule adapt_detector:
         "{wildcards.task}: adapting the detector to the noise and beam of {input.frames[0]}"
     shell:
         "fleming adapt --config {params.config:q} --task {wildcards.task} {params.simulated}"
-        " --model {input.model:q} --out {output:q} --log {log:q}"
+        " --model {input.model:q} --out {output.model:q} --log {log:q}"

@@ -1,6 +1,7 @@
 """The whole workflow by Snakemake on a small run: what it writes, what it repeats, and what stops it."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 import yaml
 from astropy.io import fits
 from astropy.table import Table
+
+from pipeline.options import parser
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -131,3 +134,71 @@ def test_snakemakes_own_report_works(folder):
     made = run(folder, "--report", "snakemake-report.html")
     assert made.returncode == 0, made.stderr
     assert (folder / "snakemake-report.html").stat().st_size > 100_000
+
+
+DETECTION = {
+    "simulated": {"kind": "detect", "simulate": {"shape": [64, 64], "primary_beam": 0.1}},
+    "labelled": {
+        "kind": "detect",
+        "frames": {
+            "train": [{"image": "a.fits", "truth": "a.csv", "region": [0, 1, 0, 1]}],
+            "test": [{"image": "a.fits", "truth": "b.csv", "primary_beam": "beam.fits"}],
+            "detect": ["c.fits"],
+        },
+    },
+    "adapted": {"kind": "detect", "model": "m.safetensors", "adapt": {}, "frames": {"detect": ["c.fits"]}},
+    "plain": {"kind": "detect", "model": "m.safetensors", "frames": {"detect": ["c.fits", "a.fits"]}},
+}
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """The commands that a run of a task of every kind would execute, by (task, rule); the log has the rule's name."""
+    folder = tmp_path_factory.mktemp("planned")
+    copy_code(folder)
+    for name in ("a.fits", "c.fits", "a.csv", "b.csv", "beam.fits", "m.safetensors", "my.csv"):
+        (folder / name).touch()
+    stars = {"kind": "classify", "input": {"manifest": "my.csv", "kind": "image"}, "network": "C-4.3 GMP D-2"}
+    (folder / "my.yaml").write_text(yaml.safe_dump({"run": "out", "tasks": {"stars": stars, **DETECTION}}))
+    dry = run(folder, "--dry-run", "--printshellcmds")
+    assert dry.returncode == 0, dry.stdout + dry.stderr
+    assert not (folder / "out").exists()
+    lines = (dry.stdout + dry.stderr).splitlines()
+    commands = [line.partition("Shell command: ")[2] for line in lines if "Shell command: " in line]
+    return {Path(command.split()[-1]).with_suffix("").parts[-2:]: command for command in commands}
+
+
+def test_each_task_that_detects_runs_the_stages_that_it_needs(planned):
+    always = {"detect", "evaluate_detector", "figures"}
+    assert {name: {rule for task, rule in planned if task == name} for name in ("stars", *DETECTION)} == {
+        "stars": {"ingest", "train", "classify", "evaluate", "figures"},
+        "simulated": always | {"simulate_field", "train_detector"},
+        "labelled": always | {"train_detector"},
+        "adapted": always | {"adapt_detector"},
+        "plain": always,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("simulated", "out/simulated/model.safetensors"),
+        ("labelled", "out/labelled/model.safetensors"),
+        ("adapted", "out/adapted/adapted.safetensors"),
+        ("plain", "m.safetensors"),
+    ],
+)
+def test_what_is_made_is_what_the_next_stage_reads(planned, name, model):
+    catalogue = f"out/{name}/catalogue.fits"
+    assert f"--model {model} --out {catalogue} " in planned[name, "detect"]
+    assert f"--model {model} --catalogue {catalogue} " in planned[name, "evaluate_detector"]
+    for rule in ("train_detector", "adapt_detector", "detect", "evaluate_detector"):
+        if (name, rule) in planned:
+            assert ("--simulated out/simulated/simulated " in planned[name, rule]) == (name == "simulated")
+            assert model in planned[name, rule]
+
+
+def test_every_command_of_the_workflow_is_one_that_fleming_knows(planned):
+    for command in planned.values():
+        options = parser().parse_args(shlex.split(command)[1:])
+        assert callable(options.run)
