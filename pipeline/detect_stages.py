@@ -4,7 +4,10 @@ Every import of a room is inside its stage, so that `fleming --help` need not lo
 """
 
 import argparse
+import contextlib
 import logging
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import UserError, UserErrors
@@ -26,6 +29,8 @@ def field(options: argparse.Namespace) -> None:
     if options.save_primary_beam is not None and options.primary_beam is None:
         raise UserError("fleming field", "has no primary beam to save", "give --primary-beam, its FWHM in degrees")
     settings = _settings(ContinuumSettings, given, options.stage)
+    if settings.shapes is not None and not Path(settings.shapes).is_dir():
+        raise UserError("fleming field, --shapes", f"{settings.shapes} is no folder", "name a folder of FITS images")
     for path in filter(None, (options.out, options.truth, options.save_primary_beam)):
         check_output(path)
     made = simulate(settings, options.seed)
@@ -130,12 +135,34 @@ def score(options: argparse.Namespace) -> None:
         raise UserError("fleming score", "sdc1 needs --frequency", "give 560, 1400 or 9200 MHz")
     if options.json is not None:
         check_output(options.json)
-    result = score_files(options.challenge, options.truth, options.catalogue, official=options.official, **of_sdc1)
+    with _submission(options.catalogue, options.challenge) as catalogue:
+        result = score_files(options.challenge, options.truth, catalogue, official=options.official, **of_sdc1)
     if options.json is not None:
         write_json(options.json, result)
     shares = f"purity {result['purity']:.3f}, completeness {result['completeness']:.3f}"
     found = f"{result['n_match']} of {result['n_det']} detections match, {result['n_truth']} sources could be found"
     print(f"score {result['score']:.2f}: {found}; {shares}, mean score of a match {result['acc_pc']:.2f} %")
+
+
+@contextlib.contextmanager
+def _submission(catalogue: Path, challenge: str) -> Iterator[Path]:
+    """A catalogue of fleming detect in the columns of the challenge, as a file; any other catalogue as it is."""
+    from pipeline.sky.catalogue import FORMATS, read_catalogue
+
+    own = None
+    if challenge == "sdc1" and FORMATS.get(catalogue.suffix.lower(), "csv") != "csv":
+        own = read_catalogue(catalogue)
+    if own is None or not {"deconvolved_major", "core_fraction"} <= set(own.colnames):
+        yield catalogue
+        return
+    from pipeline.detect.catalogue import to_sdc1
+    from pipeline.score.write import write_sdc1
+
+    with tempfile.TemporaryDirectory() as folder:
+        # the name is what messages say
+        path = Path(folder, f"{catalogue.stem}.txt")
+        write_sdc1(to_sdc1(own), path)
+        yield path
 
 
 def _detect_task(options: argparse.Namespace, alone: tuple[str, ...]):

@@ -164,7 +164,7 @@ def planned(tmp_path_factory):
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert not (folder / "out").exists()
     lines = (dry.stdout + dry.stderr).splitlines()
-    commands = [line.partition("Shell command: ")[2] for line in lines if "Shell command: " in line]
+    commands = [line.partition("Shell command: ")[2] for line in lines if "Shell command: fleming" in line]
     return {Path(command.split()[-1]).with_suffix("").parts[-2:]: command for command in commands}
 
 

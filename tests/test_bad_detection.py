@@ -1,0 +1,151 @@
+"""A table of bad fields, models, catalogues and options of the stages of detection, each met by the real command."""
+
+import numpy as np
+import pytest
+
+SCORE = "score --challenge sdc1 --frequency 560 --truth sky/truth.csv --catalogue sky/truth.csv --json new/score.json"
+FIELD = "field --shape 32 --out new/field.fits --truth new/truth.csv"
+CLASSIFIER = "results/stars/model.safetensors"
+DETECT = f"detect sky/field.fits --model {CLASSIFIER} --out new/sources.fits"
+ADAPT = f"adapt sky/field.fits --model {CLASSIFIER} --out new/adapted.safetensors"
+TASK = "--config run.yaml --task"
+TASKS = """\
+  own:
+    kind: detect
+    frames: {train: [{image: sky/field.fits, truth: sky/truth.csv}]}
+  simulated:
+    kind: detect
+    simulate: {shape: [32, 32]}
+  measured:
+    kind: detect
+    simulate: {shape: [32, 32], noise: measured}
+  given:
+    kind: detect
+    model: results/stars/model.safetensors
+    frames: {detect: [sky/field.fits]}
+"""
+
+
+@pytest.fixture(scope="module")
+def field(made, tmp_path_factory):
+    """The files of a small field."""
+    from pipeline.simulate.continuum_settings import ContinuumSettings
+    from pipeline.simulate.field_files import write_field
+
+    folder = tmp_path_factory.mktemp("field")
+    write_field(ContinuumSettings(shape=(32, 32)), 1, folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def sky(work, field):
+    """The tiny run with a field and tasks that detect."""
+    for name, content in field.items():
+        work.write(f"sky/{name}", content)
+    work.write("run.yaml", work.path("run.yaml").read_text() + TASKS)
+    return work
+
+
+def nothing(w):
+    """The command itself is wrong."""
+
+
+def truth(old, new):
+    return lambda w: w.edit("sky/truth.csv", old, new)
+
+
+def twice(w):
+    """Every source is there twice, under the same id."""
+    head, *rows = w.path("sky/truth.csv").read_text().splitlines()
+    w.write("sky/twice.csv", "\n".join([head, *rows, *rows]) + "\n")
+
+
+def in_millijansky(w):
+    import pandas as pd
+
+    table = pd.read_csv("sky/truth.csv")
+    table["flux_jy"] *= 1e3
+    table.to_csv(w.path("sky/milli.csv"), index=False)
+
+
+# name: (command, break it, what the message says)
+CASES = {
+    "truth absent": (SCORE.replace("--truth sky/truth", "--truth sky/no"), nothing, ["sky/no.csv: does not exist"]),
+    "catalogue absent": (SCORE.replace("--catalogue sky/truth", "--catalogue no"), nothing, ["no.csv: does not exist"]),
+    "truth empty": (SCORE, lambda w: w.write("sky/truth.csv", ""), ["sky/truth.csv"]),
+    "truth of text": (SCORE, lambda w: w.write("sky/truth.csv", "hello\n"), ["sky/truth.csv: "]),
+    "truth without fluxes": (SCORE, truth("flux_jy", "fluks"), ["sky/truth.csv: has no column flux"]),
+    "ids twice": (SCORE.replace("--catalogue sky/truth", "--catalogue sky/twice"), twice, ["sky/twice.csv", "id"]),
+    "fluxes in mJy": (SCORE.replace("--catalogue sky/truth", "--catalogue sky/milli"), in_millijansky, ["Jy"]),
+    "score of a folder": (SCORE.replace("new/score.json", "sky"), nothing, ["sky: cannot be written"]),
+    "score without a band": (SCORE.replace(" --frequency 560", ""), nothing, ["fleming score: sdc1 needs --frequency"]),
+    "score of a band in sdc2": (SCORE.replace("sdc1", "sdc2"), nothing, ["--frequency is no option of sdc2"]),
+    "score of an image": (SCORE.replace("--catalogue sky/truth.csv", "--catalogue sky/field.fits"), nothing, ["field"]),
+    "field of negative noise": (f"{FIELD} --rms -1", nothing, ["fleming field, --rms: is wrong", "greater than 0"]),
+    "field of three axes": (FIELD.replace("32", "8 8 8"), nothing, ["fleming field, --shape: is wrong"]),
+    "field too small": (FIELD.replace("32", "4"), nothing, ["fleming field, --shape: is wrong", "8 pixels"]),
+    "field of a sharp beam": (f"{FIELD} --beam-arcsec 0.3", nothing, ["--beam-arcsec: is wrong", "1.5 pixels"]),
+    "field of two numbers for a beam": (f"{FIELD} --beam-arcsec 2 1", nothing, ["--beam-arcsec: is wrong"]),
+    "no primary beam to save": (f"{FIELD} --save-primary-beam new/b.fits", nothing, ["no primary beam to save"]),
+    "field into a folder": (FIELD.replace("new/field.fits", "sky"), nothing, ["sky: cannot be written"]),
+    "field of shapes that are absent": (f"{FIELD} --shapes none", nothing, ["--shapes: none is no folder"]),
+    "no image to detect in": (DETECT.replace(" sky/field.fits", ""), nothing, ["fleming detect: needs an image"]),
+    "three beams for an image": (
+        f"{DETECT} {3 * '--primary-beam sky/field.fits '}",
+        nothing,
+        ["3 primary beams for 1"],
+    ),
+    "purity beyond one": (f"{DETECT} --purity 99", nothing, ["--purity 99", "between 0 and 1"]),
+    "image and config": (f"{DETECT} {TASK} given", nothing, ["fleming detect: has both --config and images"]),
+    "config without a task": (f"{DETECT.replace('sky/field.fits', '')} --config run.yaml", nothing, ["without --task"]),
+    "model absent": (DETECT.replace(CLASSIFIER, "no.safetensors"), nothing, ["no.safetensors: does not exist"]),
+    "model that classifies": (DETECT, nothing, [f"{CLASSIFIER}: is a model to classify"]),
+    "catalogue of an unknown kind": (DETECT.replace("sources.fits", "sources.doc"), nothing, ["new/sources.doc"]),
+    "no image to adapt to": (ADAPT.replace(" sky/field.fits", ""), nothing, ["fleming adapt: needs an image"]),
+    "no time to adapt": (f"{ADAPT} --minutes 0", nothing, ["fleming adapt, --minutes: is wrong", "greater than 0"]),
+    "a model that classifies to adapt": (ADAPT, nothing, [f"{CLASSIFIER}: is a model to classify"]),
+    "a task that adapts nothing": (f"adapt {TASK} given --out new/m.safetensors", nothing, ["has no adapt section"]),
+    "a task that trains nothing": (f"train {TASK} given --out new/m.safetensors", nothing, ["has nothing to train on"]),
+    "a field that is not named": (f"train {TASK} simulated --out new/m.safetensors", nothing, ["needs --simulated"]),
+    "a field that is not named to search": (
+        f"detect {TASK} simulated --out new/a.fits",
+        nothing,
+        ["needs --simulated"],
+    ),
+    "a data set that is not named": (f"train {TASK} stars --out new/m.safetensors", nothing, ["needs --dataset"]),
+    "a task that detects nothing": (f"detect {TASK} stars --out new/a.fits", nothing, ["is of kind classify", "given"]),
+    "a task that has no objects": (f"ingest {TASK} own --out new/data.h5", nothing, ["is of kind detect", "stars"]),
+    "noise that is not given": (f"simulate {TASK} measured --out sky", nothing, ["noise: measured"]),
+    "a task whose image is absent": (
+        f"detect {TASK} given --out new/a.fits",
+        lambda w: w.path("sky/field.fits").unlink(),
+        ["run.yaml line", "tasks.given.frames.detect.0", "sky/field.fits"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bad_run(sky, name):
+    command, breaks, words = CASES[name]
+    breaks(sky)
+    sky.assert_refused(command, *words)
+
+
+def test_a_good_field_is_what_the_options_say(sky):
+    assert sky.run(f"{FIELD} --beam-arcsec 2 1.5 30 --seed 3 --density 0.5")[0] == 0
+    assert sky.path("new/truth.csv").read_text().startswith(sky.path("sky/truth.csv").read_text().partition("\n")[0])
+    from pipeline.sky.window import FrameReader
+
+    reader = FrameReader("new/field.fits")
+    assert reader.shape == (32, 32)
+    np.testing.assert_allclose([reader.beam.major * 3600, reader.beam.minor * 3600, reader.beam.pa], [2, 1.5, 30])
+
+
+def test_the_truth_scores_fully_and_the_file_says_what_the_line_says(sky):
+    import json
+
+    code, (line,) = sky.run(SCORE)
+    result = json.loads(sky.path("new/score.json").read_text())
+    assert code == 0
+    assert result["score"] == result["n_match"] == result["n_truth"]
+    assert line.startswith(f"score {result['score']:.2f}: {result['n_match']} of {result['n_det']} detections")
