@@ -15,6 +15,7 @@ from pipeline.detect.areas import Section, divide, within
 from pipeline.detect.comparison import Comparison, check_columns, compare, ellipses, visible
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.judge import measure
+from pipeline.detect.task_images import simulated_frames
 from pipeline.detect.task_settings import DetectSettings, LabelledFrame
 from pipeline.detect.truth import covered, response
 from pipeline.errors import UserError
@@ -103,12 +104,7 @@ def judged_frames(task: DetectSettings, simulated: Path | None = None) -> list[J
         return [Judged(frame, False) for frame in task.frames.test]
     if not (task.trains and task.areas.test > 0):
         return []
-    if task.simulate is None:
-        return [Judged(frame, True) for frame in task.frames.train]
-    if simulated is None:
-        raise UserError("task", "simulates its field, which was not named", "pass the folder of the simulated field")
-    field = Path(simulated) / "field.fits" if Path(simulated).is_dir() else Path(simulated)
-    return [Judged(LabelledFrame(image=str(field), truth=str(field.with_name("truth.csv"))), True)]
+    return [Judged(frame, True) for frame in simulated_frames(task, simulated) + task.frames.train]
 
 
 def _by_image(table: QTable, images: Sequence[str], where: Path) -> list[QTable]:

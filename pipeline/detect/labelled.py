@@ -20,7 +20,7 @@ class LabelledArea:
     section: Section
 
 
-def area_of(frame: LabelledFrame, where: str) -> LabelledArea:
+def area_of(frame: LabelledFrame) -> LabelledArea:
     """The labelled part of a frame: its `region`, else what its truth table covers.
 
     Raises
@@ -29,7 +29,7 @@ def area_of(frame: LabelledFrame, where: str) -> LabelledArea:
     """
     if frame.exclude is not None:
         raise UserError(
-            where, "has exclude, which is for frames to be judged on", "give region, the part to learn from"
+            frame.image, "has exclude, which is for frames to be judged on", "give region, the part to learn from"
         )
     image = ContinuumImage.open(frame.image, frame.primary_beam)
     truth = read_truth(frame.truth)

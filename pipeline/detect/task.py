@@ -18,7 +18,8 @@ from pipeline.detect.continuum import NAMES
 from pipeline.detect.labelled import LabelledArea, area_of
 from pipeline.detect.model import Model, load
 from pipeline.detect.predict import Search
-from pipeline.detect.task_settings import DetectSettings, LabelledFrame
+from pipeline.detect.task_images import frame_files, simulated_frames
+from pipeline.detect.task_settings import DetectSettings
 from pipeline.detect.texture import texture
 from pipeline.detect.train import Detector, train_detector
 from pipeline.files import check_output, sha256, write_json, write_text
@@ -45,7 +46,8 @@ def train(
     """
     check_output(out)
     begin = None if task.model is None else load(task.model)
-    areas = [area_of(frame, where) for frame, where in frames_of(task, simulated)]
+    frames = simulated_frames(task, simulated) + task.frames.train
+    areas = [area_of(frame) for frame in frames]
     learnt, held = [], []
     for area in areas:
         bands = divide(area.section, task.areas, test=not task.frames.test)
@@ -81,20 +83,11 @@ def train(
     shutil.rmtree(folder.parent, ignore_errors=True)
 
 
-def frames_of(task: DetectSettings, simulated: Path | None) -> list[tuple[LabelledFrame, str]]:
-    """The labelled frames to learn from, each with its name in messages."""
-    if simulated is not None:
-        frame = LabelledFrame(image=str(simulated / "field.fits"), truth=str(simulated / "truth.csv"))
-        return [(frame, frame.image)]
-    return [(frame, frame.image) for frame in task.frames.train]
-
-
 def _origin(task: DetectSettings, simulated: Path | None, seed: int) -> dict[str, Any]:
     """All that a training depends on, as JSON; the device is left out, so that a run may move."""
-    files = [name for frame, _ in frames_of(task, simulated) for name in (frame.image, frame.truth, frame.primary_beam)]
     told = task.model_dump(mode="json", exclude={"detector": {"train": {"device"}}})
-    model = [] if task.model is None else [task.model]
-    return {"data": [sha256(name) for name in [*files, *model] if name is not None], "settings": told, "seed": seed}
+    files = [*frame_files(simulated_frames(task, simulated) + task.frames.train), *filter(None, [task.model])]
+    return {"data": [sha256(name) for name in files], "settings": told, "seed": seed}
 
 
 def _checkpoint_folder(out: Path, depends: dict[str, Any]) -> Path:
