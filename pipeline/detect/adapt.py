@@ -140,7 +140,7 @@ def _paced(
 ) -> DetectorSettings:
     """The settings with as many epochs as fit into the time that was asked for."""
     train = TrainSettings(epochs=2, batch=8, learning_rate=_RATE, warmup=0.5, ema=0.99, clip=2.0)
-    paced = DetectorSettings(steps=_STEPS, held_out_steps=5, train=train)
+    paced = DetectorSettings(method=detector.layout.method, steps=_STEPS, held_out_steps=5, train=train)
     where = pick_device(device or train.device)
     network = copy.deepcopy(detector.network).to(where).train()
     crops = Crops(fields, paced.crop, train.batch, _TRIED, seed, NAMES.values, NAMES.conditions)

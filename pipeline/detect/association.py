@@ -5,77 +5,20 @@ cell each get a box of their own. All is done on detached values, for every cell
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 
+from pipeline.detect.association_settings import AssociationSettings
 from pipeline.detect.boxes import METRICS
-from pipeline.settings import Settings
 
 BACKGROUND, GOOD, MATCHED = 0, 1, 2
 BEST_QUALITY = 0.98
 
-# metric: good, low_best, probability, objectness, classes, parameters, difficult, difficult_objectness
-LIMITS = {
-    "iou": (0.5, 0.1, 0.0, 0.0, 0.2, 0.2, 0.5, 0.3),
-    "giou": (0.4, -0.5, -1.0, -1.0, -0.3, -0.3, 0.4, 0.2),
-    "diou": (0.3, -0.6, -1.0, -1.0, -0.5, -0.5, 0.3, 0.1),
-    "diou2": (0.3, -0.5, -1.0, -1.0, -0.4, -0.4, 0.3, 0.1),
-}
-_LIMITED = (
-    "good",
-    "low_best",
-    "probability",
-    "objectness",
-    "classes",
-    "parameters",
-    "difficult",
-    "difficult_objectness",
-)
 # below every metric: a target or a box that is no longer to be had
 _GONE = -2.0
 # pairs of a target and a box that are compared at a time, which bounds the memory
 _PAIRS = 2**22
-
-
-class AssociationSettings(Settings):
-    """How targets find the boxes that learn from them; a limit that is left out is the usual one of the metric."""
-
-    metric: Literal["iou", "giou", "diou", "diou2"] = Field("diou", description="how well a box fits a target")
-    good: float | None = Field(None, description="metric above which a box that is not the best is left alone")
-    low_best: float | None = Field(None, description="metric below which the box of the nearest prior is taken instead")
-    probability: float | None = Field(None, description="metric above which the probability is learned")
-    objectness: float | None = Field(None, description="metric above which the objectness is learned")
-    classes: float | None = Field(None, description="metric above which the class is learned")
-    parameters: float | None = Field(None, description="metric above which the parameters are learned")
-    difficult: float | None = Field(None, description="metric from which a difficult target is learned")
-    difficult_objectness: float | None = Field(
-        None, description="predicted objectness from which a difficult target is learned"
-    )
-    strict_box_size: int = Field(0, ge=0, description="boxes of so many nearest priors may answer; 0 is all")
-    forced_scaling: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="targets below so many smallest priors get one of those"
-    )
-    prior_distance: Literal["iou", "size", "offset"] = Field(
-        "size", description="how near a prior is: 1 - metric when centred, pixels, or logarithm of the ratio of sizes"
-    )
-    startup: int = Field(64000, ge=0, description="boxes are drawn at random for so many images at first")
-    random_prior: float = Field(0.0, ge=0, le=1, description="chance that the box of the nearest prior is taken")
-    random: float = Field(0.0, ge=0, le=1, description="chance that a random free box is taken")
-
-    @field_validator(*_LIMITED)
-    @classmethod
-    def _in_range(cls, value: float | None) -> float | None:
-        if value is not None and not -1 <= value <= 1:
-            raise ValueError("a metric and an objectness are from -1 to 1")
-        return value
-
-    def limit(self, name: str) -> float:
-        """The limit of that name, as given or as usual for the metric."""
-        given = getattr(self, name)
-        return LIMITS[self.metric][_LIMITED.index(name)] if given is None else given
 
 
 @dataclass(frozen=True)
@@ -84,8 +27,8 @@ class Targets:
 
     `image` (t,) int64 is the place in the batch, `box` (t, 2, N) the corners in pixels. `difficult` (t,) int64: 0 is a
     plain target; above 0 it counts only where the prediction is already fair, from 2 without its class and parameters,
-    from 3 without its position and size too. `label` (t,) int64 counts classes from 0; `values` (t, P) are what the
-    parameters are to be.
+    from 3 without its position and size too. `label` (t,) int64 counts classes from 0, -1 is an unknown one; `values`
+    (t, P) are what the parameters are to be.
     """
 
     image: Tensor

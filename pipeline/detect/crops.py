@@ -30,7 +30,8 @@ class Crops:
     """`steps` batches an epoch of random crops; the same for the same seed and epoch.
 
     A batch is snr (b, *crop), conditions (b, K), image (t,), centre (t, N), size (t, N), values (t, P), label (t,),
-    snr of the objects (t,). Fields are drawn by their number of pixels; crops lie anywhere, at any phase of the grid.
+    snr of the objects (t,), and () the crops of all batches before, over all epochs. Fields are drawn by their number
+    of pixels; crops lie anywhere, at any phase of the grid.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class Crops:
     def epoch(self, index: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of epoch `index`; process `rank` of `world` makes its share of each."""
         generator = np.random.default_rng([self.seed, index, rank])
-        for _ in range(self.steps):
-            yield self._batch(generator, self.batch // world + (rank < self.batch % world))
+        for step in range(self.steps):
+            seen = torch.tensor((index * self.steps + step) * self.batch)
+            yield (*self._batch(generator, self.batch // world + (rank < self.batch % world)), seen)
 
     def _batch(self, generator: np.random.Generator, count: int) -> Batch:
         images, conditions, parts = [], [], []

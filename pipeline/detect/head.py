@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from pipeline.detect.symmetry import COSINE, SINE, Symmetry
 
 # The half-width of the interval that holds 68.27 % of a Laplace distribution of scale 1, to compare with a Gaussian.
 LAPLACE_SIGMA = -float(np.log(1 - 0.6827))
-_LEAST_SPREAD = 0.05
+# The spread of a quantity that all training objects share.
+LEAST_SPREAD = 0.05
 # Bounds of the logarithm of a width in units of the training spread: beyond them an outlier would outweigh all else.
 NARROWEST, WIDEST = -4.0, 3.0
 
@@ -43,6 +44,8 @@ class Layout:
     values, classes : names. reduction : pixels from cell to cell, an axis. mean, spread : (N + P) of ln size, values.
     """
 
+    method: ClassVar[str] = "cells"
+
     values: tuple[str, ...]
     classes: tuple[str, ...]
     reduction: tuple[int, ...]
@@ -52,15 +55,7 @@ class Layout:
     @classmethod
     def of(cls, objects: Objects, values: Sequence[str], classes: Sequence[str], reduction: Sequence[int]) -> "Layout":
         """The layout whose units suit the training `objects`."""
-        learnt = np.concatenate([np.log(objects.size), objects.values], axis=1)
-        mean, spread = learnt.mean(0), np.maximum(learnt.std(0), _LEAST_SPREAD)
-        ndim = len(reduction)
-        names = ["size"] * ndim + list(values)
-        # What a symmetry of the sky exchanges must have one unit, and what it reverses no mean.
-        alike = [range(max(ndim - 2, 0), ndim), [at for at, name in enumerate(names) if name in (COSINE, SINE)]]
-        for group in alike:
-            mean[group], spread[group] = mean[group].mean(), spread[group].mean()
-        mean[alike[1]] = 0.0
+        mean, spread = units(objects, values, len(reduction))
         steps = tuple(int(step) for step in reduction)
         return cls(tuple(values), tuple(classes), steps, tuple(mean.tolist()), tuple(spread.tolist()))
 
@@ -104,6 +99,11 @@ class Layout:
         mean, spread = objects_size.new_tensor(self.mean), objects_size.new_tensor(self.spread)
         return (objects_size.log() - mean[:n]) / spread[:n], (objects_values - mean[n:]) / spread[n:]
 
+    def candidates(self, raw: Tensor, least: float) -> Decoded:
+        """The boxes in an output (channels, *cells) whose logit is at least `least`."""
+        cells = (raw[0] >= least).nonzero()
+        return self.decode(raw[(slice(None), *cells.T)].T, cells)
+
     def decode(self, raw: Tensor, cells: Tensor) -> Decoded:
         """Boxes from the channels (n, channels) of the cells whose indices are (n, N)."""
         part = self.split(raw.float())
@@ -121,13 +121,29 @@ class Layout:
         )
 
 
+def units(objects: Objects, values: Sequence[str], ndim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread (N + P) of ln size and of the values of training objects, as alike as the symmetries ask."""
+    learnt = np.concatenate([np.log(objects.size), objects.values], axis=1)
+    mean, spread = learnt.mean(0), np.maximum(learnt.std(0), LEAST_SPREAD)
+    names = ["size"] * ndim + list(values)
+    # What a symmetry of the sky exchanges must have one unit, and what it reverses no mean.
+    alike = [range(max(ndim - 2, 0), ndim), [at for at, name in enumerate(names) if name in (COSINE, SINE)]]
+    for group in filter(len, alike):
+        mean[group], spread[group] = mean[group].mean(), spread[group].mean()
+    mean[alike[1]] = 0.0
+    return mean, spread
+
+
 def channels(ndim: int, values: int, classes: int) -> int:
     """Channels of one box: 1 + 2 N + P + (N + P) + C."""
     return 1 + 3 * ndim + 2 * values + classes
 
 
 def start(network: torch.nn.Module, prior: float = 0.01) -> None:
-    """Let every cell begin with the probability `prior` (Lin et al. 2017, section 4.1), all else at its mean."""
+    """Let every cell begin with the probability `prior` (Lin et al. 2017, section 4.1), all else at its mean.
+
+    A `prior` of one half suits heads whose channels have another order.
+    """
     last = [module for module in network.modules() if isinstance(module, torch.nn.modules.conv._ConvNd)][-1]
     with torch.no_grad():
         last.weight.mul_(0.1)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.detect.calibrate import Calibrator
-from pipeline.detect.head import Layout
+from pipeline.detect.method import read_layout
 from pipeline.detect.train import Detector, Names
 from pipeline.errors import UserError
 from pipeline.learn.model_file import load_model, save_model
@@ -56,6 +56,6 @@ def load(path: str | os.PathLike, device: torch.device | str = "cpu") -> Model:
     if told.get("kind") != "detect":
         raise UserError(path, f"is a model to {told.get('kind', 'do something else')}", "give a model of a detector")
     names = Names(**{name: tuple(value) for name, value in told["names"].items()})
-    detector = Detector(network, Layout.from_dict(told["layout"]), names)
+    detector = Detector(network, read_layout(told["layout"]), names)
     calibrator = Calibrator.from_dict(told["calibrator"])
     return Model(detector, calibrator, told["threshold"], told["radius"], told["symmetric"], told["trained"])

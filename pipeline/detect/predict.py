@@ -11,8 +11,8 @@ from torch import Tensor
 from pipeline.data.background import Background, Reader
 from pipeline.data.tiles import Tile, read_ahead, tiles
 from pipeline.detect.boxes import suppress_by_distance
-from pipeline.detect.head import Layout
 from pipeline.detect.inputs import network_input
+from pipeline.detect.method import AnyLayout
 from pipeline.detect.symmetry import symmetries
 from pipeline.nn.network import Network
 
@@ -61,7 +61,7 @@ class Search:
 
 def detect(
     network: Network,
-    layout: Layout,
+    layout: AnyLayout,
     read: Reader,
     background: Background,
     conditions: Sequence[float],
@@ -125,7 +125,7 @@ def standardised(read: Reader, background: Background, section: Sequence[slice])
     return np.nan_to_num(snr, copy=False, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
 
 
-def _forward(network, layout: Layout, snr: Tensor, told: Tensor, names: Sequence[str], symmetric: bool) -> Tensor:
+def _forward(network, layout: AnyLayout, snr: Tensor, told: Tensor, names: Sequence[str], symmetric: bool) -> Tensor:
     """Raw outputs (channels, *cells), averaged over the symmetries where asked."""
     if not symmetric:
         return network(network_input(snr, told))[0]
@@ -138,10 +138,9 @@ def _forward(network, layout: Layout, snr: Tensor, told: Tensor, names: Sequence
     return total / len(every)
 
 
-def _collect(raw: Tensor, layout: Layout, tile: Tile, background: Background, search: Search) -> Detections:
+def _collect(raw: Tensor, layout: AnyLayout, tile: Tile, background: Background, search: Search) -> Detections:
     """The detections that the tile owns."""
-    cells = (raw[0] >= search.least).nonzero()
-    decoded = layout.decode(raw[(slice(None), *cells.T)].T, cells)
+    decoded = layout.candidates(raw, search.least)
     centre = decoded.centre.cpu().numpy().astype(float) + tile.origin
     logit = decoded.logit.cpu().numpy()
     lower = np.array([part.start for part in tile.core]) - 0.5 - _CHAIN

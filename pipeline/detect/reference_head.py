@@ -5,57 +5,12 @@ classes (C), parameters (P).
 """
 
 from itertools import accumulate, pairwise
-from typing import Literal
 
 import torch
-from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from pipeline.detect.association import AssociationSettings
+from pipeline.detect.association_settings import PartSettings, ReferenceSettings
 from pipeline.errors import UserError
-from pipeline.settings import Settings
-
-
-class PartSettings(Settings):
-    """How one part of a box is read from the raw numbers, and how much it weighs in the loss."""
-
-    scale: float = Field(1.0, ge=0, allow_inf_nan=False, description="weight in the loss")
-    slope: float = Field(1.0, gt=0, allow_inf_nan=False, description="factor of the raw number")
-    clamp: tuple[float, float] = Field((-6.0, 6.0), description="least and largest number after the slope")
-    fit: Literal[1, 0, -1] = Field(1, description="1 learns the target, 0 a neutral value, -1 nothing")
-
-    @field_validator("clamp")
-    @classmethod
-    def _rises(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not value[0] < value[1]:
-            raise ValueError("the first number must be the smaller one")
-        return value
-
-
-class ReferenceSettings(Settings):
-    """The reference loss: its parts, the weight of the background, and how boxes and targets find each other."""
-
-    position: PartSettings = Field(PartSettings(scale=2.0), description="centre within the cell")
-    size: PartSettings = Field(
-        PartSettings(scale=2.0, clamp=(-1.6, 1.6)), description="logarithm of the size over its prior"
-    )
-    probability: PartSettings = Field(PartSettings(), description="whether there is an object")
-    objectness: PartSettings = Field(PartSettings(scale=2.0), description="how well the box fits, from 0 to 1")
-    classes: PartSettings = Field(PartSettings(), description="one number a class")
-    parameters: PartSettings = Field(
-        PartSettings(clamp=(-0.2, 1.2)), description="further quantities, scaled to lie from 0 to 1"
-    )
-    class_softmax: bool = Field(False, description="classes exclude each other: softmax and cross-entropy")
-    background: tuple[float, ...] = Field((0.2,), description="weight of an empty box, one for all or one a prior")
-    parameter_weights: tuple[float, ...] = Field((), description="weight of each parameter; all 1 when left out")
-    association: AssociationSettings = Field(AssociationSettings(), description="how targets find boxes")
-
-    @model_validator(mode="after")
-    def _weights(self) -> "ReferenceSettings":
-        weights = (*self.background, *self.parameter_weights)
-        if not self.background or not all(0 <= weight < float("inf") for weight in weights):
-            raise ValueError("background and parameter_weights must be finite numbers of at least 0")
-        return self
 
 
 class ReferenceHead:

@@ -58,6 +58,8 @@ class ReferenceLoss:
         own = {name: values[matched] for name, values in parts.items()}
         hard = targets.difficult[index]
         goals, masks = self._goals(own, targets, index, quality, matched), self._masks(quality, hard)
+        # an object of unknown class is none of another class
+        masks["classes"] = masks["classes"] & (targets.label[index] >= 0)
         terms = {}
         for name in parts:
             if name == "classes" and self.settings.class_softmax:

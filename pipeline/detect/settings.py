@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from pipeline.detect.box_settings import BoxSettings
 from pipeline.learn.settings import TrainSettings
 from pipeline.settings import Settings
 
@@ -15,7 +16,10 @@ class ObjectSettings(Settings):
         2.0, gt=0, allow_inf_nan=False, description="least effective signal-to-noise ratio of a learnable object"
     )
     margin: float = Field(
-        1.0, ge=0, le=64, description="how far beyond half a cell an object's cells reach along each axis [pixel]"
+        1.0,
+        ge=0,
+        le=64,
+        description="method cells: how far beyond half a cell an object has cells, along each axis [pixel]",
     )
 
 
@@ -39,9 +43,14 @@ NETWORK = "C-32.4_s2_p1 [ C-64.4_s2_p1 R-64.3 R-64.3 R-64.3 R-64.3 U-2 ] C-32.3"
 class DetectorSettings(Settings):
     """The network, its objects, loss and crops, and how it is trained."""
 
+    method: Literal["cells", "association"] = Field(
+        "cells",
+        description="every cell near an object answers for it, or the best of several boxes a cell as in YOLO-CIANNA",
+    )
     network: str = Field(NETWORK, description="the network without its last layer, which the parameters decide")
     objects: ObjectSettings = Field(ObjectSettings(), description="which objects are learnt")
-    loss: LossSettings = Field(LossSettings(), description="the terms of the loss")
+    loss: LossSettings = Field(LossSettings(), description="method cells: the terms of the loss")
+    association: BoxSettings = Field(BoxSettings(), description="method association: its boxes and its loss")
     crop: int = Field(128, ge=16, le=4096, description="side of the crops that are trained on [pixel]")
     steps: int = Field(200, gt=0, description="gradient steps an epoch")
     held_out_steps: int = Field(20, gt=0, description="batches of validation crops after each epoch")
@@ -49,3 +58,11 @@ class DetectorSettings(Settings):
         TrainSettings(epochs=20, batch=8, learning_rate=2.5e-3, warmup=0.5, ema=0.998, clip=2.0, weight_decay=1e-4),
         description="optimiser, schedule, precision, stopping",
     )
+
+    @model_validator(mode="after")
+    def _some_are_difficult(self) -> "DetectorSettings":
+        limit = self.association.difficult_snr
+        if limit is not None and limit <= self.objects.least_snr:
+            least = f"objects.least_snr of {self.objects.least_snr:g}"
+            raise ValueError(f"association.difficult_snr is not above {least}, so that no object is difficult")
+        return self

@@ -106,6 +106,14 @@ class DetectSettings(Settings):
             ) from error
         if any(layer.kind in ("D", "GAP", "GMP", "F", "T", "E") for layer in layers):
             raise ValueError("detector.network must keep its axes: no dense, global, flat or attention layers")
+        if self.detector.method == "association":
+            if len(self.detector.association.priors[0]) != 2:
+                raise ValueError("detector.association.priors of images have two sides each, (y, x)")
+            if self.symmetries:
+                raise ValueError(
+                    "symmetries averages cells that answer alone, which boxes do not: leave it out, "
+                    "or set detector.method to cells"
+                )
         return self
 
     @property

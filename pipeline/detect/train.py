@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.detect.crops import Batch, Crops, LabelledField
-from pipeline.detect.head import Layout, channels, start
 from pipeline.detect.inputs import input_channels, network_input
-from pipeline.detect.loss import Targets, detection_loss
+from pipeline.detect.method import AnyLayout, batch_terms, new_layout, outputs, trained_layout
 from pipeline.detect.objects import Objects
 from pipeline.detect.settings import DetectorSettings
-from pipeline.detect.targets import assign
 from pipeline.errors import UserError
 from pipeline.learn.device import pick_device
 from pipeline.learn.loop import Outcome, fit
@@ -38,7 +36,7 @@ class Detector:
     """A network that detects, in memory: what it was trained on is in its layout and names."""
 
     network: Network
-    layout: Layout
+    layout: AnyLayout
     names: Names
     outcome: Outcome | None = None
 
@@ -106,32 +104,29 @@ def fast_precision(settings: TrainSettings, device: torch.device) -> TrainSettin
     return settings
 
 
-def batch_loss(network: nn.Module, batch: Batch, layout: Layout, settings: DetectorSettings) -> dict[str, Tensor]:
+def batch_loss(network: nn.Module, batch: Batch, layout: AnyLayout, settings: DetectorSettings) -> dict[str, Tensor]:
     """The parts of the loss on one batch of `Crops`."""
-    snr, told, image, centre, size, values, label, brightness = batch
-    raw = network(network_input(snr, told))
-    owner = assign(centre, image, brightness, len(snr), raw.shape[2:], layout.reduction, settings.objects.margin)
-    return detection_loss(raw, Targets(owner, centre, size, values, label), layout, settings.loss)
+    raw = network(network_input(batch[0], batch[1]))
+    return batch_terms(raw, batch, layout, settings, training=network.training)
 
 
 def _begin(
     objects: Sequence[Objects], ndim: int, names: Names, settings: DetectorSettings, seed: int, begin: Detector | None
-) -> tuple[Network, Layout]:
+) -> tuple[Network, AnyLayout]:
     if begin is not None:
         if begin.names != names:
             raise UserError("model", "was trained for other parameters", "start from a model of the same kind")
-        return begin.network.train(), begin.layout
+        return begin.network.train(), trained_layout(begin.layout, settings)
     torch.manual_seed(seed)
-    outputs = channels(ndim, len(names.values), len(names.classes))
+    last = outputs(settings, ndim, names.values, names.classes)
     shape = (input_channels(len(names.conditions)), *[settings.crop] * ndim)
-    network = build(f"{settings.network} C-{outputs}.1_linear_none", ndim, shape)
-    start(network)
+    network = build(f"{settings.network} C-{last}.1_linear_none", ndim, shape)
     joined = [np.concatenate([getattr(part, name) for part in objects]) for name in Objects.__dataclass_fields__]
-    return network, Layout.of(Objects(*joined), names.values, names.classes, network.reduction)
+    return network, new_layout(settings, Objects(*joined), names.values, names.classes, network)
 
 
 def _validate(
-    network: nn.Module, crops: Crops, layout: Layout, settings: DetectorSettings, device: torch.device
+    network: nn.Module, crops: Crops, layout: AnyLayout, settings: DetectorSettings, device: torch.device
 ) -> dict[str, float]:
     """The loss, and its parts, over the first epoch of `crops`."""
     sums: dict[str, float] = {}

@@ -7,7 +7,8 @@ import torch
 from pydantic import ValidationError
 
 from pipeline.detect import association
-from pipeline.detect.association import LIMITS, AssociationSettings, Targets, associate
+from pipeline.detect.association import Targets, associate
+from pipeline.detect.association_settings import LIMITS, AssociationSettings
 
 PRIORS = {
     1: [[6.0], [6.0], [12.0], [24.0]],

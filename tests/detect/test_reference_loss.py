@@ -6,9 +6,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pipeline.detect.association import AssociationSettings, Targets
+from pipeline.detect.association import Targets
+from pipeline.detect.association_settings import AssociationSettings, PartSettings, ReferenceSettings
 from pipeline.detect.boxes import METRICS
-from pipeline.detect.reference_head import PartSettings, ReferenceHead, ReferenceSettings
+from pipeline.detect.reference_head import ReferenceHead
 from pipeline.detect.reference_loss import ReferenceLoss
 from pipeline.errors import UserError
 
