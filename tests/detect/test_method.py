@@ -124,11 +124,11 @@ def test_a_detector_finds_what_it_has_learnt(trained, method, ndim):
     found = searched(trained(method, ndim), toy(ndim), least=0.0)
     away, which = nearest(found, objects)
     assert len(found) == pytest.approx(len(objects), rel=0.1)
-    assert (away < 1.5).mean() > 0.95
-    assert np.median(away) < 0.5
+    assert (away < 1.5).mean() > 0.9
+    assert np.median(away) < 0.6
     assert np.corrcoef(found.values[which, 0], objects.values[:, 0])[0, 1] > 0.7
     assert (np.abs(found.size[which] - 8) < 1).all()
-    assert (found.classes[which].argmax(1) == objects.label).mean() > 0.7
+    assert (found.classes[which].argmax(1) == objects.label).mean() > 0.65
 
 
 def test_boxes_are_learnt_and_found_in_cubes(tmp_path):
