@@ -35,7 +35,7 @@ from pipeline.simulate.match import match_noise
 
 log = logging.getLogger("fleming")
 _STEPS = 25
-_TRIED = 6
+_TRIED = 8
 _SPENT_TRAINING = 0.8
 _RATE = 1.5e-3
 _STEEPEST = 3.0
@@ -152,7 +152,7 @@ def _paced(
             parts = batch_loss(network, tuple(part.to(where) for part in batch), detector.layout, paced)
         sum(parts.values()).backward()
         took.append(time.perf_counter() - began)
-    epochs = max(int(60 * settings.minutes * _SPENT_TRAINING / (_STEPS * float(np.median(took)))), 2)
+    epochs = max(int(60 * settings.minutes * _SPENT_TRAINING / (_STEPS * min(took[2:]))), 2)
     return paced.model_copy(update={"train": train.model_copy(update={"epochs": epochs})})
 
 
