@@ -4,7 +4,8 @@
 
 Needs torch, numpy, h5py, pydantic and safetensors. Measures Fleming's loop against a plain loop in fp32 and bf16, and
 the training throughput of larger networks in one, two and three dimensions, each beside the rate of a matrix product
-on the same device. Writes results/gpu.json; without a CUDA device it stops and says so.
+on the same device. Writes results/gpu.json; without a CUDA device it stops and says so. Detectors are measured by
+gpu_detect.py, which needs more packages; `--detectors` runs it afterwards.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def training_speed(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, help="folder with the four MNIST files; random images without it")
+    parser.add_argument("--detectors", action="store_true", help="measure detectors too: results/gpu_detect.json")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("gpu.py: this machine has no CUDA device; run it where there is one.", file=sys.stderr)
@@ -82,6 +84,10 @@ def main() -> int:
             figures["networks"][f"{title}, {precision}"] = row
             print(f"{title:20} {precision} {row['samples_per_second']:10.0f} samples/s", flush=True)
     record("gpu", figures, "cuda")
+    if options.detectors:
+        import gpu_detect
+
+        record("gpu_detect", gpu_detect.measure(gpu_detect.shipped_model(), torch.device("cuda")), "cuda")
     return 0
 
 
