@@ -13,6 +13,8 @@ demo: $(READY)
 	@echo
 	@echo "Catalogues:"
 	@ls results/demo/*/catalogue.fits results/demo/*/catalogue.ecsv
+	@echo "Regions, for DS9 and CARTA:"
+	@ls results/demo/*/catalogue.reg
 	@echo "Report:"
 	@ls results/demo/report.html
 

@@ -3,7 +3,7 @@
     python benchmarks/manifests.py --data ../shared/data --out results/manifests
 
 Each set becomes one CSV with absolute paths, labels, and a group that keeps one object on one side of a split.
-`--ship` writes the manifests of resources/ in the same way, with paths relative to them.
+`--ship` writes the manifests of resources/ in the same way, with paths relative to them, and copies what needs none.
 """
 
 import argparse
@@ -132,6 +132,11 @@ TABLES = {
         "class",
     ],
 }
+# Edge-brightened, edge-darkened and bent sources in small files.
+SHAPES = (
+    *("H3C109", "H3C123", "H3C153", "H3C20", "H3C234", "H3C300", "H3C319", "H3C382"),
+    *("L3C171", "L3C274", "L3C288", "L3C76.1"),
+)
 SETS = {
     "stars_mk_standards": mk_standards,
     "stars_pyhammer_templates": pyhammer_templates,
@@ -194,6 +199,13 @@ def ship(data: Path, resources: Path, hi_bytes: int = 2_800_000) -> None:
     for path in table["path"]:
         shutil.copyfile(data / "hi_galaxy_cubes" / path, hi / path)
     table.to_csv(hi / "manifest.csv", index=False)
+
+    copies = {"radio_3c": ("radio_3c_images", [f"{name}.fits.gz" for name in SHAPES])}
+    copies["sdc1"] = ("sdc1_b1_1000h", ["B1_1000h_x0-760.fits.gz", "truth.csv.gz"])
+    for name, (origin, files) in copies.items():
+        (resources / name).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copyfile(data / origin / file, resources / name / file)
 
 
 def main() -> None:
