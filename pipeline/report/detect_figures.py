@@ -78,7 +78,7 @@ def _against_truth(out: FigureFolder, metrics: dict[str, Any], matches: pd.DataF
         "the challenge, against the share of sources found. Right: average precision when boxes around twice the "
         "fitted width must overlap by so much. A detection of a fainter source is neither right nor wrong.",
     )
-    if metrics["reliability"]:
+    if metrics["reliability"] and metrics["n_det"]:
         out.add(
             "reliability.png",
             (5.8, 4.9),

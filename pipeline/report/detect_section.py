@@ -131,7 +131,9 @@ def _measures(metrics: dict[str, Any]) -> Markup:
         rows.append(
             (f"AP, SNR above {limit}", number(found["match"]["ap"]), "Mean precision over recall, by the match.")
         )
-        rows.append((f"mAP of boxes, SNR above {limit}", number(found["map"]), "Mean over overlaps of 0.5 to 0.95."))
+        rows.append(
+            (f"Box mAP, SNR above {limit}", number(found["map"]), "Mean over overlaps of boxes of 0.5 to 0.95.")
+        )
     for key, label, unit in (
         ("pa_error_deg", "Angle", "°"),
         ("b_maj_error_arcsec", "Major axis", "″"),

@@ -12,7 +12,7 @@ from astropy.visualization import AsinhStretch, ImageNormalize
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 
-from pipeline.report.style import INK, NETWORK, PALETTE, WARNING
+from pipeline.report.style import NETWORK, PALETTE, WARNING
 from pipeline.sky.window import FrameReader
 
 SHOWN_SNR = 3.0
@@ -89,15 +89,14 @@ def draw_cut(figure: Figure, cut: SkyCut) -> None:
     for rows, colour, marker, label in ((true[found], _FOUND, "+", "found"), (true[~found], WARNING, "x", "missed")):
         right.scatter(rows["true_x"], rows["true_y"], s=34, marker=marker, color=colour, lw=1.1, label=label)
     left.set(xlim=extent[:2], ylim=extent[2:])
-    legend = right.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
-    for text in legend.get_texts():
-        text.set_color(INK)
+    # Above the sky, which it would hide a corner of.
+    right.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, columnspacing=1.2)
 
 
 def cut_size(cut: SkyCut) -> tuple[float, float]:
     """Width and height of the figure in inches."""
     height, width = cut.pixels.shape
-    return 11.0, float(np.clip(4.9 * height / width + 0.9, 2.6, 6.2))
+    return 11.0, float(np.clip(4.55 * height / width + 0.75, 2.6, 6.2))
 
 
 def _middle(span: Sequence[int], side: int) -> slice:

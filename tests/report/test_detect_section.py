@@ -187,7 +187,7 @@ def test_absent_files_are_named_with_their_stage(detect_run, tmp_path):
 
 
 def test_a_catalogue_without_a_match_is_shown(detect_run, tmp_path):
-    """Figures about matches are left out, and nothing is divided by zero."""
+    """Figures about detections and matches are left out, and nothing is divided by zero."""
     metrics = read_json(detect_run / "given/metrics.json")
     folder = tmp_path / "none"
     folder.mkdir()
@@ -198,7 +198,7 @@ def test_a_catalogue_without_a_match_is_shown(detect_run, tmp_path):
     model = detect_run / "given/model.safetensors"
     evaluate(folder / "catalogue.fits", task, model, folder / "metrics.json", seed=1)
     make_figures(folder)
-    assert names(tmp_path, "none") == FILES[:4]
+    assert names(tmp_path, "none") == FILES[:3]
     empty = read_json(folder / "metrics.json")
     assert "no source" in headline(empty) and "0 detections" in detect_card("none", empty)
     write_page(tmp_path, ["none"], tmp_path / "report.html", "")
