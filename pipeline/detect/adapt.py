@@ -18,6 +18,7 @@ from pipeline.detect.crops import Crops, LabelledField
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.labelled import LabelledArea
 from pipeline.detect.model import Model, load
+from pipeline.detect.population import resembling
 from pipeline.detect.practice import Practice, practise, truth_table
 from pipeline.detect.predict import Search
 from pipeline.detect.settings import DetectorSettings
@@ -69,7 +70,7 @@ def adapt(
     began = load(model)
     opened = ContinuumImage.open(image, primary_beam)
     real = None if truth is None else _labelled(opened, truth)
-    areas = _practice(opened, settings, seed, real)
+    areas = _practice(opened, began, settings, seed, real)
     last = max(len(areas) // 3, 1)
     held, learnt = areas[-last:], areas[:-last]
     if real is not None:
@@ -107,7 +108,7 @@ def _labelled(image: ContinuumImage, truth: str | os.PathLike) -> LabelledArea:
 
 
 def _practice(
-    image: ContinuumImage, settings: AdaptSettings, seed: int, real: LabelledArea | None
+    image: ContinuumImage, model: Model, settings: AdaptSettings, seed: int, real: LabelledArea | None
 ) -> list[LabelledArea]:
     """Simulated fields with the noise, beam, depth and, where a truth is known, the sources of the image."""
     reader, levels = image.reader, image.background.summary()
@@ -123,16 +124,21 @@ def _practice(
         "rms_gradient": min(levels["max_rms"] / levels["min_rms"], _STEEPEST) if levels["min_rms"] > 0 else 1.0,
         "flux_max": max(0.01, _BRIGHTEST * measured.rms),
         "attenuation": image.response,
+        "size_form": "gaussian",
     }
+    told = ContinuumSettings(**common)
     catalogue = None if real is None else truth_table(real.truth, image, real.section)
-    areas, noise = [], None
-    for number in range(settings.fields):
-        # Without a truth nobody knows the sizes: half of the fields have discs, half the smaller Gaussians of T-RECS.
-        form = "gaussian" if number % 2 else "exponential"
-        told = ContinuumSettings(size_form=form, **common)
-        noise = noise or match_noise(told, measured, seed=seed, catalogue=catalogue)
-        areas.append(practise(Practice(told, noise), seed + 1 + number, catalogue))
-    return areas
+    noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
+    if catalogue is None:
+        told = resembling(image, model, told, noise, seed)
+        noise = match_noise(told, measured, seed=seed)
+        log.info(
+            "practising on %s sources seen with %.2f times the beam's area, %.2f times as many as usual",
+            told.size_form,
+            told.broadening,
+            told.density,
+        )
+    return [practise(Practice(told, noise), seed + 1 + number, catalogue) for number in range(settings.fields)]
 
 
 def _paced(

@@ -39,11 +39,14 @@ def practise(practice: Practice, seed: int, catalogue: pd.DataFrame | None = Non
 
 
 def image_of(field: Field, settings: ContinuumSettings) -> ContinuumImage:
-    """A simulated field as the detector sees an image; the flux's attenuation is its primary beam."""
-    frame = field.frame
+    """A simulated field as the detector sees an image."""
+    frame, beam = field.frame, None
     reader = MemoryReader(frame.data, frame.wcs, frame.beam, frame.path)
-    beam = MemoryReader(field.primary_beam * settings.attenuation, frame.wcs, None, frame.path)
-    return ContinuumImage(reader, measure_background(reader.read, reader.shape), beam)
+    if settings.primary_beam is not None:
+        beam = MemoryReader(field.primary_beam, frame.wcs, None, frame.path)
+    return ContinuumImage(
+        reader, measure_background(reader.read, reader.shape), beam, settings.attenuation / settings.broadening
+    )
 
 
 def _whole(field: Field) -> tuple[slice, slice]:

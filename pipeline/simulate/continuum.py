@@ -65,7 +65,10 @@ def simulate(
     truth, centre = _sources(settings, catalogue, sky_rng)
     wcs = _wcs(settings)
     beam = covariance(*(np.array(number) for number in settings.beam_pixels))
-    sky, centroid, attenuation = _sky(settings, truth, centre, beam, power.rms, shape_rng)
+    seen = beam * settings.broadening
+    sky, centroid, attenuation = _sky(settings, truth, centre, seen, power.rms, shape_rng)
+    # Jy per area of the response to Jy per area of the beam.
+    sky /= np.float32(settings.broadening)
     if settings.sidelobes > 0:
         bright = (truth["flux_jy"].to_numpy() * attenuation) > settings.sidelobes_above * power.rms
         points = np.zeros(settings.shape)

@@ -45,6 +45,12 @@ class ContinuumSettings(Settings):
         None, gt=0, description="catalogue given: area it covers, None to take the span of its positions [deg2]"
     )
     attenuation: float = Field(1.0, gt=0, description="flux in the image over flux in the truth, before primary beam")
+    broadening: float = Field(
+        1.0,
+        gt=0,
+        le=10,
+        description="area of the response to a point source over the area of the beam; its flux stays what it is",
+    )
     primary_beam: float | None = Field(None, gt=0, description="FWHM of the Gaussian primary beam, None for none [deg]")
     primary_beam_offset: tuple[float, float] = Field(
         (0.0, 0.0), description="pointing centre minus centre of the image, (y, x) [pixels]"
