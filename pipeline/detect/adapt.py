@@ -1,33 +1,29 @@
 """Adapting a model to an image: practice on simulated fields that match its noise, beam and depth."""
 
-import copy
 import logging
 import os
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pipeline.detect.areas import divide
 from pipeline.detect.choose import Chosen, choose
 from pipeline.detect.continuum import NAMES
-from pipeline.detect.crops import Crops, LabelledField
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.labelled import LabelledArea
 from pipeline.detect.model import Model, load
+from pipeline.detect.pace import paced
 from pipeline.detect.population import resembling
 from pipeline.detect.practice import Practice, practise, truth_table
 from pipeline.detect.predict import Search
 from pipeline.detect.settings import DetectorSettings
 from pipeline.detect.task_settings import AdaptSettings, AreaSettings
 from pipeline.detect.texture import texture
-from pipeline.detect.train import Detector, batch_loss, fast_precision, train_detector
+from pipeline.detect.train import Detector, train_detector
 from pipeline.detect.truth import covered, read_truth, response
 from pipeline.files import check_output, write_text
-from pipeline.learn.device import pick_device
 from pipeline.learn.settings import TrainSettings
 from pipeline.provenance import provenance
 from pipeline.score.sdc1 import Sdc1
@@ -36,9 +32,7 @@ from pipeline.simulate.match import match_noise
 
 log = logging.getLogger("fleming")
 _STEPS = 25
-_TRIED = 8
-_SPENT_TRAINING = 0.8
-_RATE = 1.5e-3
+_TRAIN = TrainSettings(epochs=2, batch=8, learning_rate=1.5e-3, warmup=0.5, ema=0.99, clip=2.0)
 _STEEPEST = 3.0
 _BRIGHTEST = 1e4
 # The frequency that is taken where a header names none: the middle of the first challenge's bands [Hz].
@@ -81,7 +75,8 @@ def adapt(
     fields, tests = (
         [area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held)
     )
-    chosen_settings = _paced(began.detector, fields, settings, seed, device)
+    start = DetectorSettings(method=began.detector.layout.method, steps=_STEPS, held_out_steps=5, train=_TRAIN)
+    chosen_settings = paced(began.detector, fields, start, settings.minutes, seed=seed, device=device)
     folder = out.parent / f"{out.stem}-checkpoint"
     shutil.rmtree(folder, ignore_errors=True)
     detector = train_detector(
@@ -139,27 +134,6 @@ def _practice(
             told.density,
         )
     return [practise(Practice(told, noise), seed + 1 + number, catalogue) for number in range(settings.fields)]
-
-
-def _paced(
-    detector: Detector, fields: list[LabelledField], settings: AdaptSettings, seed: int, device: str | None
-) -> DetectorSettings:
-    """The settings with as many epochs as fit into the time that was asked for."""
-    train = TrainSettings(epochs=2, batch=8, learning_rate=_RATE, warmup=0.5, ema=0.99, clip=2.0)
-    paced = DetectorSettings(method=detector.layout.method, steps=_STEPS, held_out_steps=5, train=train)
-    where = pick_device(device or train.device)
-    network = copy.deepcopy(detector.network).to(where).train()
-    crops = Crops(fields, paced.crop, train.batch, _TRIED, seed, NAMES.values, NAMES.conditions)
-    bf16 = fast_precision(train, where).precision == "bf16"
-    took = []
-    for batch in crops.epoch(0):
-        began = time.perf_counter()
-        with torch.autocast(where.type, torch.bfloat16, enabled=bf16):
-            parts = batch_loss(network, tuple(part.to(where) for part in batch), detector.layout, paced)
-        sum(parts.values()).backward()
-        took.append(time.perf_counter() - began)
-    epochs = max(int(60 * settings.minutes * _SPENT_TRAINING / (_STEPS * min(took[2:]))), 2)
-    return paced.model_copy(update={"train": train.model_copy(update={"epochs": epochs})})
 
 
 def _adapted(

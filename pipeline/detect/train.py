@@ -63,14 +63,13 @@ def train_detector(
     ------
     UserError : no learnable object, a network that does not fit, or a loss that is not finite.
     """
-    objects = [field.objects for field in fields]
-    if not sum(map(len, objects)):
+    if not sum(len(field.objects) for field in fields):
         what = f"holds no object of a signal-to-noise ratio above {settings.objects.least_snr:g}"
         raise UserError(
             "training area", what, "add labelled sky, lower objects.least_snr, or check units and positions"
         )
     where = pick_device(device or settings.train.device)
-    network, layout = _begin(objects, fields[0].snr.ndim, names, settings, seed, begin)
+    network, layout = _begin(fields, names, settings, seed, begin)
     crops = Crops(fields, settings.crop, settings.train.batch, settings.steps, seed, names.values, names.conditions)
     fixed = Crops(
         held_out,
@@ -110,19 +109,32 @@ def batch_loss(network: nn.Module, batch: Batch, layout: AnyLayout, settings: De
     return batch_terms(raw, batch, layout, settings, training=network.training)
 
 
-def _begin(
-    objects: Sequence[Objects], ndim: int, names: Names, settings: DetectorSettings, seed: int, begin: Detector | None
-) -> tuple[Network, AnyLayout]:
-    if begin is not None:
-        if begin.names != names:
-            raise UserError("model", "was trained for other parameters", "start from a model of the same kind")
-        return begin.network.train(), trained_layout(begin.layout, settings)
+def new_detector(fields: Sequence[LabelledField], names: Names, settings: DetectorSettings, seed: int) -> Detector:
+    """An untrained detector whose layout suits the objects of `fields`.
+
+    Raises
+    ------
+    UserError : the network does not fit.
+    """
     torch.manual_seed(seed)
+    ndim = fields[0].snr.ndim
     last = outputs(settings, ndim, names.values, names.classes)
     shape = (input_channels(len(names.conditions)), *[settings.crop] * ndim)
     network = build(f"{settings.network} C-{last}.1_linear_none", ndim, shape)
-    joined = [np.concatenate([getattr(part, name) for part in objects]) for name in Objects.__dataclass_fields__]
-    return network, new_layout(settings, Objects(*joined), names.values, names.classes, network)
+    parts = [field.objects for field in fields]
+    joined = [np.concatenate([getattr(part, name) for part in parts]) for name in Objects.__dataclass_fields__]
+    return Detector(network, new_layout(settings, Objects(*joined), names.values, names.classes, network), names)
+
+
+def _begin(
+    fields: Sequence[LabelledField], names: Names, settings: DetectorSettings, seed: int, begin: Detector | None
+) -> tuple[Network, AnyLayout]:
+    if begin is None:
+        begun = new_detector(fields, names, settings, seed)
+        return begun.network, begun.layout
+    if begin.names != names:
+        raise UserError("model", "was trained for other parameters", "start from a model of the same kind")
+    return begin.network.train(), trained_layout(begin.layout, settings)
 
 
 def _validate(

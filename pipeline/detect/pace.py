@@ -1,0 +1,48 @@
+"""How many epochs fit into the time that a user gives."""
+
+import copy
+import time
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.detect.crops import Crops, LabelledField
+from pipeline.detect.settings import DetectorSettings
+from pipeline.detect.train import Detector, batch_loss, fast_precision
+from pipeline.learn.device import pick_device
+
+_TRIED = 8
+# The first steps find the fastest way to compute, and are slow.
+_SLOW = 2
+# The rest is for validation, checkpoints, calibration and simulation.
+_SPENT_TRAINING = 0.8
+
+
+def paced(
+    detector: Detector,
+    fields: Sequence[LabelledField],
+    settings: DetectorSettings,
+    minutes: float,
+    *,
+    seed: int,
+    device: str | None,
+) -> DetectorSettings:
+    """The settings with as many epochs as a training of `detector` on this machine does in `minutes`, 2 at least.
+
+    A few steps are tried on a copy. The number is fixed before the training, which a learning rate that falls to 0 at
+    its end needs to know.
+    """
+    where = pick_device(device or settings.train.device)
+    names = detector.names
+    network = copy.deepcopy(detector.network).to(where).train()
+    crops = Crops(fields, settings.crop, settings.train.batch, _TRIED, seed, names.values, names.conditions)
+    bf16 = fast_precision(settings.train, where).precision == "bf16"
+    took = []
+    for batch in crops.epoch(0):
+        began = time.perf_counter()
+        with torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+            parts = batch_loss(network, tuple(part.to(where) for part in batch), detector.layout, settings)
+        sum(parts.values()).backward()
+        took.append(time.perf_counter() - began)
+    epochs = max(int(60 * minutes * _SPENT_TRAINING / (settings.steps * min(took[_SLOW:]))), 2)
+    return settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": epochs})})
