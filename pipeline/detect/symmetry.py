@@ -45,7 +45,7 @@ class Symmetry:
         signs = [1.0] * len(names)
         if COSINE in names and self.order[-1] != len(self.order) - 1:
             signs[names.index(COSINE)] = -1.0
-        if SINE in names and self.flips[-1] != self.flips[-2]:
+        if SINE in names and sum(self.flips[-2:]) == 1 and len(self.flips) > 1:
             signs[names.index(SINE)] = -1.0
         return values * values.new_tensor(signs)
 
