@@ -37,7 +37,9 @@ def detection_loss(raw: Tensor, targets: Targets, layout: Layout, settings: Loss
     logit, truth = part["objectness"][..., 0], mask.float()
     cross = F.binary_cross_entropy_with_logits(logit, truth, reduction="none")
     if settings.focal:
-        cross = cross * (1 - torch.exp(-cross)) ** settings.focal
+        # A root of zero has no finite slope: a cell that is certainly right would make the gradient NaN.
+        wrong = (-torch.expm1(-cross)).clamp(min=torch.finfo(cross.dtype).tiny)
+        cross = cross * wrong**settings.focal
     losses = {"objectness": settings.objectness * cross.sum() / count}
 
     found = {name: value[mask] for name, value in part.items()}
