@@ -1,6 +1,7 @@
 """Detection in a frame of any size: tile by tile, in memory that does not grow with it."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -78,7 +79,9 @@ def detect(
     kept by the tile whose core holds its centre.
     """
     ndim = layout.ndim
-    deepest = int(max(max(step.reduction) for step in network.steps if step.reduction))
+    deepest = [
+        math.lcm(*(step.reduction[axis].numerator for step in network.steps if step.reduction)) for axis in range(ndim)
+    ]
     halo = int(max(-(-side // 2) for side in network.field)) + _CHAIN
     side = search.side or _SIDE[ndim]
     plan = tiles(background.shape, core=side, halo=halo, multiple=deepest)
