@@ -57,7 +57,7 @@ def test_the_brighter_object_has_the_cell(ndim):
 @ndims
 def test_a_wider_margin_takes_more_and_gives_none_back(ndim):
     given = (*some(ndim, count=6), 3, CELLS[ndim], REDUCTION[ndim])
-    taken = [assign(*given, margin) >= 0 for margin in (0.0, 0.5, 2.0, 6.0)]
+    taken = [assign(*given, margin) >= 0 for margin in (0.0, 1.5, 4.0, 12.0)]
     for narrow, wide in itertools.pairwise(taken):
         assert (wide | ~narrow).all()
         assert wide.sum() > narrow.sum()
