@@ -36,5 +36,5 @@ def within(frame: LabelledFrame, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 def _inside(box: Sequence[float], ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     west, east, south, north = box
     # The rectangle may cross right ascension 0.
-    along = np.mod(ra - west, 360.0) <= np.mod(east - west, 360.0)
+    along = (np.mod(ra - west, 360.0) <= np.mod(east - west, 360.0)) | (east - west >= 360.0)
     return along & (dec >= south) & (dec <= north)
