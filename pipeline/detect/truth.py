@@ -56,7 +56,8 @@ def response(image: ContinuumImage, truth: pd.DataFrame) -> float:
     """What share of a true flux the image shows, beyond its primary beam; 1 where it cannot be told.
 
     Pixel response, bandwidth or a primary beam that nobody gave lower it. It is the median, over bright and lonely
-    sources, of the brightness at their place over what their flux and size let expect.
+    sources, of the brightness at their place over what their flux and size let expect; blanked
+    ones do not count.
     """
     objects = image.objects(truth)
     centre = np.rint(objects.centre)
@@ -67,6 +68,7 @@ def response(image: ContinuumImage, truth: pd.DataFrame) -> float:
         near = np.hypot(*(objects.centre - objects.centre[at]).T) < _ALONE * image.beam.mean
         if objects.snr[near].sum() < 1.1 * objects.snr[at]:
             ratios.append(_brightness(image, objects.centre[at]) / objects.snr[at])
+    ratios = [ratio for ratio in ratios if np.isfinite(ratio)]
     return float(np.median(ratios)) if len(ratios) >= _COMPARED else 1.0
 
 
@@ -77,7 +79,7 @@ def _brightness(image: ContinuumImage, centre: np.ndarray) -> float:
     median, rms = image.background.at(span)
     pixels = (image.reader.read(span) - median) / rms
     if pixels.shape != (3, 3):
-        return float(np.nanmax(pixels))
+        return float(pixels.max())
     return float(pixels[1, 1] + _rise(pixels[:, 1]) + _rise(pixels[1, :]))
 
 
