@@ -1,0 +1,121 @@
+"""The calibrator recovers a probability and error widths that are known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.detect import calibrate
+from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
+from pipeline.detect.predict import Detections
+
+NDIM, VALUES = 2, 2
+# How much larger the errors are than the network says, of centre and values, and by how much the values are off.
+STRETCH = np.array([2.0, 2.0, 0.5, 1.0])
+SHIFT = np.array([0.0, 0.7])
+
+
+def draw(count, seed, certain=False):
+    """Detections whose chance of being true is a known function of their logit."""
+    random = np.random.default_rng(seed)
+    logit = random.normal(0, 1.5, count)
+    width = np.exp(random.normal(-1, 0.3, (count, NDIM + VALUES)))
+    found = Detections(
+        logit=logit.astype(np.float32),
+        centre=random.uniform(0, 2e4, (count, NDIM)),
+        size=np.exp(random.normal(1, 0.3, (count, NDIM))),
+        values=random.normal(0, 1, (count, VALUES)),
+        width=width,
+        classes=random.normal(0, 1, (count, 3)),
+        rms=np.ones(count),
+    )
+    chance = 1 / (1 + np.exp(-(1.5 * logit - 0.5)))
+    matched = random.random(count) < chance
+    error = random.laplace(0, 1, width.shape) * STRETCH * width
+    error[:, NDIM:] += SHIFT * width[:, NDIM:]
+    error[~matched] = np.nan
+    truth = Truth(matched, found.centre + error[:, :NDIM], found.values + error[:, NDIM:])
+    return found, truth, chance
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    found, truth, _ = draw(2500, 0)
+    return fit_calibrator(found, truth, seed=1)
+
+
+def test_the_probability_is_the_known_one(fitted):
+    found, truth, chance = draw(4000, 1)
+    said = fitted.apply(found).probability
+    assert np.abs(said - chance).mean() < 0.08
+    bins = np.digitize(said, np.linspace(0, 1, 11)[1:-1])
+    gaps = [abs(said[bins == at].mean() - truth.matched[bins == at].mean()) * (bins == at).mean() for at in set(bins)]
+    assert sum(gaps) < 0.06
+
+
+def test_the_errors_hold_68_per_cent(fitted):
+    found, truth, _ = draw(4000, 2)
+    said = fitted.apply(found)
+    error = np.concatenate([truth.centre - found.centre, truth.values - said.detections.values], axis=1)
+    held = np.abs(error[truth.matched]) < said.errors[truth.matched]
+    np.testing.assert_allclose(held.mean(0), 0.6827, atol=0.05)
+
+
+def test_the_values_lose_their_offset_and_nothing_else_moves(fitted):
+    found, truth, _ = draw(4000, 3)
+    corrected = fitted.apply(found).detections
+    wide = found.width[:, NDIM:]
+    left = (truth.values - corrected.values)[truth.matched] / wide[truth.matched]
+    np.testing.assert_allclose(np.median(left, axis=0), 0, atol=0.1)
+    for name in ("logit", "centre", "size", "width", "classes", "rms"):
+        np.testing.assert_array_equal(getattr(corrected, name), getattr(found, name))
+
+
+def test_the_order_of_the_detections_does_not_matter(fitted):
+    found, *_ = draw(300, 4)
+    order = np.random.default_rng(0).permutation(len(found))
+    straight, shuffled = fitted.apply(found), fitted.apply(found.take(order))
+    np.testing.assert_allclose(shuffled.probability, straight.probability[order], rtol=1e-5)
+    np.testing.assert_allclose(shuffled.errors, straight.errors[order], rtol=1e-5)
+    np.testing.assert_allclose(shuffled.detections.values, straight.detections.values[order], rtol=1e-5, atol=1e-6)
+
+
+def test_it_comes_back_from_json(fitted):
+    stored = json.loads(json.dumps(fitted.to_dict()))
+    again = Calibrator.from_dict(stored)
+    assert again.to_dict() == stored
+    found, *_ = draw(300, 5)
+    one, other = fitted.apply(found), again.apply(found)
+    np.testing.assert_allclose(one.probability, other.probability, atol=1e-5)
+    np.testing.assert_allclose(one.errors, other.errors, rtol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_calibrator_and_leaves_the_random_state_alone(monkeypatch):
+    monkeypatch.setattr(calibrate, "_STEPS", 30)
+    found, truth, _ = draw(300, 6)
+    torch.manual_seed(5)
+    one = fit_calibrator(found, truth, seed=3).to_dict()
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(1), after)
+    assert fit_calibrator(found, truth, seed=3).to_dict() == one
+    assert fit_calibrator(found, truth, seed=4).to_dict() != one
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_detections_are_calibrated_too(fitted, count):
+    found, *_ = draw(10, 7)
+    said = fitted.apply(found.take(np.arange(count)))
+    assert said.probability.shape == (count,)
+    assert said.errors.shape == (count, NDIM + VALUES)
+    assert np.isfinite(said.errors).all()
+
+
+def test_detections_of_wild_outputs_have_a_finite_probability(fitted):
+    found, *_ = draw(10, 8)
+    wild = replace(found, logit=np.full(10, 1e4), values=np.full((10, VALUES), -1e6), classes=np.full((10, 3), 1e5))
+    said = fitted.apply(wild)
+    assert ((said.probability >= 0) & (said.probability <= 1)).all()
+    assert np.isfinite(said.errors).all()
