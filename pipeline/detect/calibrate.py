@@ -5,7 +5,7 @@ and scales their errors. It is kept as plain numbers in the model file.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from pipeline.detect.head import LAPLACE_SIGMA
-from pipeline.detect.predict import Detections
+from pipeline.detect.predict import Detections, join
 from pipeline.detect.symmetry import Symmetry, symmetries
 
 # Beyond this a better neighbour does not matter [pixel].
@@ -122,14 +122,17 @@ class Calibrator:
         return cls(network, mean, spread, stored["ndim"], stored["values"])
 
 
-def fit_calibrator(detections: Detections, truth: Truth, seed: int) -> Calibrator:
-    """Learn from detections of fresh fields and what they truly are.
+def fit_calibrator(found: Sequence[Detections], truths: Sequence[Truth], seed: int) -> Calibrator:
+    """Learn from the detections of fresh fields, one entry a field, and what they truly are.
 
     The loss is the cross-entropy of the probability and, for matches, minus the log-likelihood of the Laplace
     distributions of centre and values; a fifth of the detections decides when to stop.
     """
+    # Neighbours are those of the same field, whose pixels mean nothing in another.
+    features = np.concatenate([_features(part, np.stack(_rival(part), axis=1)) for part in found])
+    detections = join(found)
+    truth = Truth(*(np.concatenate([getattr(part, item.name) for part in truths]) for item in fields(Truth)))
     ndim, values = detections.centre.shape[1], detections.values.shape[1]
-    features = _features(detections, np.stack(_rival(detections), axis=1))
     mean, spread = features.mean(0), features.std(0) + 1e-3
     inputs = _standardised(features, mean, spread)
     width = torch.from_numpy(detections.width).float()

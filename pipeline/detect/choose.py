@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
 from pipeline.detect.labelled import LabelledArea
 from pipeline.detect.official import official_table
-from pipeline.detect.predict import Detections, Search, detect, join
+from pipeline.detect.predict import Detections, Search, detect
 from pipeline.detect.train import Detector
 from pipeline.errors import UserError
 from pipeline.score.challenge import Challenge
@@ -49,16 +49,15 @@ def choose(
         found.append(detections)
         truths.append(truth)
         tables.append(totals)
-    joined = join(found)
-    truth = Truth(*(np.concatenate([getattr(part, name) for part in truths]) for name in Truth.__dataclass_fields__))
-    if truth.matched.sum() < _FEWEST:
-        what = f"has only {truth.matched.sum()} sources that the detector finds, too few to calibrate with"
+    matched = np.concatenate([truth.matched for truth in truths])
+    if matched.sum() < _FEWEST:
+        what = f"has only {matched.sum()} sources that the detector finds, too few to calibrate with"
         raise UserError("validation area", what, "make it larger, or train for longer")
-    calibrator = fit_calibrator(joined, truth, seed)
-    probability = calibrator.apply(joined).probability
+    calibrator = fit_calibrator(found, truths, seed)
+    probability = np.concatenate([calibrator.apply(part).probability for part in found])
     totals = np.concatenate(tables)
-    doubtful = truth.matched & (probability > _DOUBTFUL[0]) & (probability < _DOUBTFUL[1])
-    gain = float(totals[doubtful if doubtful.sum() >= _FEWEST else truth.matched].mean())
+    doubtful = matched & (probability > _DOUBTFUL[0]) & (probability < _DOUBTFUL[1])
+    gain = float(totals[doubtful if doubtful.sum() >= _FEWEST else matched].mean())
     threshold = 1 / (1 + gain)
     kept = probability >= threshold
     return Chosen(
@@ -66,7 +65,7 @@ def choose(
         threshold,
         {
             "detections": int(kept.sum()),
-            "purity": float(truth.matched[kept].mean()) if kept.any() else 0.0,
+            "purity": float(matched[kept].mean()) if kept.any() else 0.0,
             "gain_of_a_doubtful_match": gain,
         },
     )

@@ -81,7 +81,7 @@ def _calibrator(ndim, p, classes) -> Calibrator:
     truth = Truth(found.logit > random.normal(size=n), found.centre + 0.1, found.values + 0.1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.detect.calibrate._STEPS", 30)
-        return fit_calibrator(found, truth, 0)
+        return fit_calibrator([found], [truth], 0)
 
 
 def sky(shape=(96, 96), seed=0, rms=1e-6, fwhm=FWHM, sources=10):

@@ -43,7 +43,7 @@ def draw(count, seed, certain=False):
 @pytest.fixture(scope="module")
 def fitted():
     found, truth, _ = draw(2500, 0)
-    return fit_calibrator(found, truth, seed=1)
+    return fit_calibrator([found], [truth], seed=1)
 
 
 def test_the_probability_is_the_known_one(fitted):
@@ -96,12 +96,12 @@ def test_the_same_seed_gives_the_same_calibrator_and_leaves_the_random_state_alo
     monkeypatch.setattr(calibrate, "_STEPS", 30)
     found, truth, _ = draw(300, 6)
     torch.manual_seed(5)
-    one = fit_calibrator(found, truth, seed=3).to_dict()
+    one = fit_calibrator([found], [truth], seed=3).to_dict()
     after = torch.rand(1)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(1), after)
-    assert fit_calibrator(found, truth, seed=3).to_dict() == one
-    assert fit_calibrator(found, truth, seed=4).to_dict() != one
+    assert fit_calibrator([found], [truth], seed=3).to_dict() == one
+    assert fit_calibrator([found], [truth], seed=4).to_dict() != one
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -119,3 +119,21 @@ def test_detections_of_wild_outputs_have_a_finite_probability(fitted):
     said = fitted.apply(wild)
     assert ((said.probability >= 0) & (said.probability <= 1)).all()
     assert np.isfinite(said.errors).all()
+
+
+def test_detections_of_another_field_are_no_neighbours(monkeypatch):
+    monkeypatch.setattr(calibrate, "_STEPS", 30)
+    drawn = [draw(200, seed) for seed in (1, 2)]
+
+    def fit(away):
+        found = [replace(part[0], centre=part[0].centre % 100 + away * at) for at, part in enumerate(drawn)]
+        truths = [
+            replace(part[1], centre=part[1].centre - part[0].centre + one.centre)
+            for part, one in zip(drawn, found, strict=True)
+        ]
+        return fit_calibrator(found, truths, seed=0)
+
+    near, far = fit(0), fit(1000)
+    np.testing.assert_allclose(near.mean, far.mean)
+    found = drawn[0][0]
+    np.testing.assert_allclose(near.apply(found).probability, far.apply(found).probability, atol=1e-4)

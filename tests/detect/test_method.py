@@ -148,7 +148,7 @@ def test_a_model_file_detects_the_same(trained, method, tmp_path):
     truth = Truth(np.zeros(len(before), bool), np.full_like(before.centre, np.nan), np.full_like(before.values, np.nan))
     truth.matched[which] = True
     truth.centre[which], truth.values[which] = field.objects.centre, field.objects.values
-    calibrator = fit_calibrator(before, truth, seed=1)
+    calibrator = fit_calibrator([before], [truth], seed=1)
     Model(detector, calibrator, 0.5, 3.0, False, {}).save(tmp_path / "m.safetensors")
     again = load(tmp_path / "m.safetensors")
     assert again.detector.layout == detector.layout
