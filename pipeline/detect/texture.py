@@ -28,12 +28,14 @@ def texture(image: ContinuumImage) -> NoisePower:
 
 
 def check_texture(image: ContinuumImage, trained: Sequence[dict], tolerance: float = TOLERANCE) -> float:
-    """The distance of the image's noise from the nearest that a model was trained on.
+    """The distance of the image's noise from the nearest that a model was trained on; 0 where none is known.
 
     Warns
     -----
     NoiseMismatchWarning : it is above `tolerance`.
     """
+    if not trained:
+        return 0.0
     found = texture(image)
     known = [NoisePower.from_dict(stored) for stored in trained]
     far = [distance(found, power) for power in known]
