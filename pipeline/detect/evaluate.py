@@ -133,8 +133,6 @@ def _judge_frame(
     truth = read_table(frame.truth, definition, truth=True)
     check_table(truth, definition, frame.truth, truth=True)
     wcs = image.reader.wcs
-    if wcs is None:
-        raise UserError(frame.image, "has no celestial coordinates", "add a WCS to its header")
     section: Section = (slice(0, image.shape[0]), slice(0, image.shape[1]))
     if judged.band:
         labelled = truth[within(frame, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))]

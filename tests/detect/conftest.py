@@ -8,16 +8,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.table import QTable
+from astropy.wcs import WCS
 
+from pipeline.data.background import Background
 from pipeline.detect.comparison import UNITS, measures
-from pipeline.detect.continuum import CLASSES
-from pipeline.detect.image import ContinuumImage
+from pipeline.detect.continuum import CLASSES, PixelBeam
+from pipeline.detect.image import ContinuumImage, MemoryReader
 from pipeline.detect.objects import Objects
+from pipeline.detect.task import train
+from pipeline.detect.task_settings import DetectSettings
 from pipeline.score.sdc1 import Sdc1
 from pipeline.score.tables import read_table
 from pipeline.simulate.continuum import simulate
 from pipeline.simulate.continuum_settings import ContinuumSettings
+from pipeline.simulate.field_files import write_field
 from pipeline.sky.fitsout import frame_hdus
+from pipeline.sky.geometry import pixel_to_sky
+from pipeline.sky.headers import Beam
+
+_PIXEL = 1 / 3600
 
 
 @dataclass
@@ -54,3 +63,89 @@ def sky(tmp_path_factory):
     image = ContinuumImage.open(folder / "field.fits")
     truth = read_table(folder / "truth.csv", Sdc1(560), truth=True)
     return LabelledSky(folder, image, truth, image.objects(truth))
+
+
+class Memory:
+    """Continuum images without light in memory, truth tables of them, and Gaussians to draw there."""
+
+    beam = PixelBeam(4.0, 3.0, 25.0)
+
+    @staticmethod
+    def wcs_of(shape):
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype, wcs.wcs.crval = ["RA---SIN", "DEC--SIN"], [150.0, 2.0]
+        wcs.wcs.crpix, wcs.wcs.cdelt = [(side + 1) / 2 for side in shape[::-1]], [-_PIXEL, _PIXEL]
+        return wcs
+
+    @staticmethod
+    def image_of(shape=(90, 120), rms=1e-5, attenuation=None):
+        wcs = Memory.wcs_of(shape)
+        # A pixel angle of 25 degrees from +x to +y is a position angle of -65 degrees.
+        beam = Beam(Memory.beam.major * _PIXEL, Memory.beam.minor * _PIXEL, Memory.beam.theta - 90)
+        edges = tuple(np.array([0, side]) for side in shape)
+        background = Background(shape, edges, np.zeros((1, 1)), np.full((1, 1), rms))
+        beams = None if attenuation is None else MemoryReader(attenuation, wcs, None, "beam")
+        return ContinuumImage(MemoryReader(np.zeros(shape, np.float32), wcs, beam, "memory"), background, beams)
+
+    @staticmethod
+    def truth_of(image, x, y, **columns):
+        ra, dec = pixel_to_sky(image.reader.wcs, np.asarray(x, float), np.asarray(y, float))
+        count = len(ra)
+        random = np.random.default_rng(count)
+        axes = np.sort(random.uniform(0.5, 9, (2, count)), axis=0)
+        table = {
+            "id": np.arange(count),
+            "ra_core": ra,
+            "dec_core": dec,
+            "ra_cent": ra,
+            "dec_cent": dec,
+            "flux": np.exp(random.normal(-8, 1, count)),
+            "core_frac": random.uniform(0, 1, count),
+            "b_maj": axes[1],
+            "b_min": axes[0],
+            "pa": random.uniform(0, 180, count),
+            "size": 2,
+            "class": random.integers(1, 4, count),
+        }
+        return pd.DataFrame(table | columns)
+
+    @staticmethod
+    def gaussian(shape, y, x, squares):
+        """A Gaussian of peak 1 whose squared full widths (x, y) are `squares`."""
+        yy, xx = np.indices(shape, float)
+        away = np.stack([xx - x, yy - y], axis=-1)
+        return np.exp(-4 * np.log(2) * np.einsum("...i,ij,...j", away, np.linalg.inv(squares), away))
+
+
+@pytest.fixture(scope="session")
+def memory():
+    return Memory
+
+
+@dataclass
+class Tiny:
+    """A detector of a few weights, trained for seconds on a small field of bright sources."""
+
+    folder: Path
+    task: DetectSettings
+    model: Path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny_detector")
+    task = DetectSettings(
+        kind="detect",
+        simulate={"shape": (192, 192), "density": 6.0, "flux_limit": 12.0, "size_factor": 0.3},
+        areas={"validation": 0.4, "test": 0.2},
+        detector={
+            "network": "C-16.4_s2_p1 C-16.3",
+            "crop": 64,
+            "steps": 10,
+            "held_out_steps": 2,
+            "train": {"epochs": 4, "batch": 8, "learning_rate": 0.02, "precision": "fp32"},
+        },
+    )
+    write_field(task.simulate, 1, folder / "simulated")
+    train(task, folder / "model.safetensors", seed=1, device="cpu", simulated=folder / "simulated")
+    return Tiny(folder, task, folder / "model.safetensors")

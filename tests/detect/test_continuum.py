@@ -4,95 +4,43 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from astropy.wcs import WCS
 
-from pipeline.data.background import Background
 from pipeline.detect import continuum
 from pipeline.detect.continuum import GAUSSIAN_WIDTH, VALUES, PixelBeam, dilution, gaussian_axes, smear, to_objects
-from pipeline.detect.image import ContinuumImage, MemoryReader, by_tile
+from pipeline.detect.image import by_tile
 from pipeline.detect.official import official_table
 from pipeline.detect.predict import Detections
 from pipeline.detect.symmetry import symmetries
 from pipeline.sky.geometry import pixel_to_sky
-from pipeline.sky.headers import Beam
-
-BEAM = PixelBeam(4.0, 3.0, 25.0)
-PIXEL = 1 / 3600
 
 
-def wcs_of(shape):
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval = ["RA---SIN", "DEC--SIN"], [150.0, 2.0]
-    wcs.wcs.crpix, wcs.wcs.cdelt = [(side + 1) / 2 for side in shape[::-1]], [-PIXEL, PIXEL]
-    return wcs
-
-
-def image_of(shape=(90, 120), rms=1e-5, attenuation=None):
-    wcs = wcs_of(shape)
-    # A pixel angle of 25 degrees from +x to +y is a position angle of -65 degrees.
-    beam = Beam(BEAM.major * PIXEL, BEAM.minor * PIXEL, BEAM.theta - 90)
-    edges = tuple(np.array([0, side]) for side in shape)
-    background = Background(shape, edges, np.zeros((1, 1)), np.full((1, 1), rms))
-    beams = None if attenuation is None else MemoryReader(attenuation, wcs, None, "beam")
-    return ContinuumImage(MemoryReader(np.zeros(shape, np.float32), wcs, beam, "memory"), background, beams)
-
-
-def truth_of(image, x, y, **columns):
-    ra, dec = pixel_to_sky(image.reader.wcs, np.asarray(x, float), np.asarray(y, float))
-    count = len(ra)
-    random = np.random.default_rng(count)
-    axes = np.sort(random.uniform(0.5, 9, (2, count)), axis=0)
-    table = {
-        "id": np.arange(count),
-        "ra_core": ra,
-        "dec_core": dec,
-        "ra_cent": ra,
-        "dec_cent": dec,
-        "flux": np.exp(random.normal(-8, 1, count)),
-        "core_frac": random.uniform(0, 1, count),
-        "b_maj": axes[1],
-        "b_min": axes[0],
-        "pa": random.uniform(0, 180, count),
-        "size": 2,
-        "class": random.integers(1, 4, count),
-    }
-    return pd.DataFrame(table | columns)
-
-
-def gaussian(shape, y, x, squares):
-    """A Gaussian of peak 1 whose squared full widths (x, y) are `squares`."""
-    yy, xx = np.indices(shape, float)
-    away = np.stack([xx - x, yy - y], axis=-1)
-    return np.exp(-4 * np.log(2) * np.einsum("...i,ij,...j", away, np.linalg.inv(squares), away))
-
-
-def test_the_peak_of_a_source_is_that_of_its_picture_smeared_by_the_beam():
+def test_the_peak_of_a_source_is_that_of_its_picture_smeared_by_the_beam(memory):
     source = smear(*(np.array(value) for value in (6.0, 2.0, 70.0)), PixelBeam(1e-9, 1e-9, 0.0))
-    beam = smear(*np.zeros(3), BEAM)
+    beam = smear(*np.zeros(3), memory.beam)
     shape = (81, 81)
-    drawn, point = gaussian(shape, 40, 40, source), gaussian(shape, 40, 40, beam)
+    drawn, point = memory.gaussian(shape, 40, 40, source), memory.gaussian(shape, 40, 40, beam)
     drawn /= drawn.sum()
     smeared = np.fft.ifft2(np.fft.fft2(drawn) * np.fft.fft2(np.fft.ifftshift(point))).real
-    both = smear(*(np.array(value) for value in (6.0, 2.0, 70.0)), BEAM)
-    assert smeared.max() == pytest.approx(float(dilution(both, BEAM)), rel=1e-3)
-    np.testing.assert_allclose(smeared / smeared.max(), gaussian(shape, 40, 40, both), atol=1e-3)
+    both = smear(*(np.array(value) for value in (6.0, 2.0, 70.0)), memory.beam)
+    assert smeared.max() == pytest.approx(float(dilution(both, memory.beam)), rel=1e-3)
+    np.testing.assert_allclose(smeared / smeared.max(), memory.gaussian(shape, 40, 40, both), atol=1e-3)
 
 
-def test_a_point_source_is_not_diluted():
-    image = image_of()
-    truth = truth_of(image, [30.0], [40.0], b_maj=0.0, b_min=0.0, flux=1e-3)
+def test_a_point_source_is_not_diluted(memory):
+    image = memory.image_of()
+    truth = memory.truth_of(image, [30.0], [40.0], b_maj=0.0, b_min=0.0, flux=1e-3)
     objects = image.objects(truth)
     assert objects.snr[0] == pytest.approx(100, rel=1e-3)
     np.testing.assert_allclose(objects.values[0, :2], np.log(100), atol=1e-3)
 
 
-def test_the_box_is_twice_the_full_width_along_the_axes():
-    image = image_of()
-    truth = truth_of(image, [60.0], [45.0])
+def test_the_box_is_twice_the_full_width_along_the_axes(memory):
+    image = memory.image_of()
+    truth = memory.truth_of(image, [60.0], [45.0])
     found = image.objects(truth)
     major, minor = np.exp(found.values[0, 2:4]) * image.beam.mean
     theta = np.degrees(np.arctan2(found.values[0, 5], found.values[0, 4])) / 2
-    picture = gaussian((90, 120), 45, 60, smear(*(np.array(v) for v in (major, minor, theta)), BEAM))
+    picture = memory.gaussian((90, 120), 45, 60, smear(*(np.array(v) for v in (major, minor, theta)), memory.beam))
     # The projection of a Gaussian on an axis has the full width of the covariance's diagonal.
     for axis, at in ((0, 45), (1, 60)):
         profile = picture.sum(1 - axis)
@@ -108,9 +56,9 @@ def test_sizes_of_every_code_are_gaussian_widths(code):
     np.testing.assert_allclose(minor, GAUSSIAN_WIDTH[code])
 
 
-def test_twice_the_flux_is_twice_the_signal_and_half_the_noise_too():
-    image = image_of()
-    truth = truth_of(image, np.linspace(10, 100, 7), np.full(7, 45.0))
+def test_twice_the_flux_is_twice_the_signal_and_half_the_noise_too(memory):
+    image = memory.image_of()
+    truth = memory.truth_of(image, np.linspace(10, 100, 7), np.full(7, 45.0))
     wcs = image.reader.wcs
     plain = to_objects(truth, wcs, image.beam, 1e-5)
     for other in (
@@ -124,11 +72,11 @@ def test_twice_the_flux_is_twice_the_signal_and_half_the_noise_too():
         np.testing.assert_allclose(other.size, plain.size)
 
 
-def test_detections_that_say_the_truth_become_the_truth_table():
+def test_detections_that_say_the_truth_become_the_truth_table(memory):
     attenuation = np.linspace(0.5, 1, 120, dtype=np.float32) * np.ones((90, 1), np.float32)
-    image = image_of(attenuation=attenuation)
+    image = memory.image_of(attenuation=attenuation)
     random = np.random.default_rng(3)
-    truth = truth_of(image, random.uniform(0, 119, 40), random.uniform(0, 89, 40))
+    truth = memory.truth_of(image, random.uniform(0, 119, 40), random.uniform(0, 89, 40))
     objects = image.objects(truth)
     found = Detections(
         logit=np.zeros(40),
@@ -150,33 +98,33 @@ def test_detections_that_say_the_truth_become_the_truth_table():
     np.testing.assert_allclose(again.values, objects.values, atol=1e-4)
 
 
-def test_the_beam_of_a_turned_image_is_the_turned_condition():
-    told = torch.tensor(BEAM.conditions, dtype=torch.float64)
+def test_the_beam_of_a_turned_image_is_the_turned_condition(memory):
+    told = torch.tensor(memory.beam.conditions, dtype=torch.float64)
     for turn in symmetries(2):
-        theta = BEAM.theta if turn.order == (0, 1) else 90 - BEAM.theta
+        theta = memory.beam.theta if turn.order == (0, 1) else 90 - memory.beam.theta
         theta = theta if turn.flips[0] == turn.flips[1] else -theta
-        expected = PixelBeam(BEAM.major, BEAM.minor, theta).conditions
+        expected = PixelBeam(memory.beam.major, memory.beam.minor, theta).conditions
         turned = turn.values(told, continuum.NAMES.conditions)
         np.testing.assert_allclose(turned, expected, atol=1e-12)
 
 
-def test_the_beam_in_pixels_is_the_beam_of_the_header():
-    beam = image_of().beam
-    assert beam.major == pytest.approx(BEAM.major, rel=1e-4)
-    assert beam.minor == pytest.approx(BEAM.minor, rel=1e-4)
-    assert (beam.theta - BEAM.theta + 90) % 180 - 90 == pytest.approx(0, abs=0.05)
+def test_the_beam_in_pixels_is_the_beam_of_the_header(memory):
+    beam = memory.image_of().beam
+    assert beam.major == pytest.approx(memory.beam.major, rel=1e-4)
+    assert beam.minor == pytest.approx(memory.beam.minor, rel=1e-4)
+    assert (beam.theta - memory.beam.theta + 90) % 180 - 90 == pytest.approx(0, abs=0.05)
 
 
-def test_the_primary_beam_is_interpolated_and_unknown_beyond_its_image():
+def test_the_primary_beam_is_interpolated_and_unknown_beyond_its_image(memory):
     rows, columns = np.indices((600, 40), np.float32)
-    image = image_of(shape=(600, 40), attenuation=(0.1 + 0.001 * rows + 0.01 * columns).astype(np.float32))
+    image = memory.image_of(shape=(600, 40), attenuation=(0.1 + 0.001 * rows + 0.01 * columns).astype(np.float32))
     random = np.random.default_rng(0)
     y, x = random.uniform(0, 599, 50), random.uniform(0, 39, 50)
     ra, dec = pixel_to_sky(image.reader.wcs, x, y)
     np.testing.assert_allclose(image.attenuation_at(ra, dec), 0.1 + 0.001 * y + 0.01 * x, rtol=1e-4)
     ra, dec = pixel_to_sky(image.reader.wcs, np.array([-3.0, 50.0]), np.array([5.0, 5.0]))
     assert np.isnan(image.attenuation_at(ra, dec)).all()
-    assert (image_of().attenuation_at(ra, dec) == 1).all()
+    assert (memory.image_of().attenuation_at(ra, dec) == 1).all()
 
 
 def test_every_position_is_in_one_tile():
@@ -188,9 +136,9 @@ def test_every_position_is_in_one_tile():
     assert (seen == 1).all()
 
 
-def test_learnable_objects_are_those_in_the_section_and_bright_enough():
-    image = image_of()
-    truth = truth_of(image, np.linspace(5, 115, 23), np.linspace(5, 85, 23))
+def test_learnable_objects_are_those_in_the_section_and_bright_enough(memory):
+    image = memory.image_of()
+    truth = memory.truth_of(image, np.linspace(5, 115, 23), np.linspace(5, 85, 23))
     section = (slice(20, 70), slice(30, 100))
     every = image.objects(truth)
     field = image.labelled(truth, section, 20.0)
@@ -203,9 +151,9 @@ def test_learnable_objects_are_those_in_the_section_and_bright_enough():
     np.testing.assert_allclose(field.objects.centre + [20, 30], every.centre[field.objects.row])
 
 
-def test_a_weak_response_hides_sources_but_does_not_change_what_is_learnt_of_them():
-    image = image_of()
-    truth = truth_of(image, np.linspace(5, 115, 9), np.full(9, 40.0))
+def test_a_weak_response_hides_sources_but_does_not_change_what_is_learnt_of_them(memory):
+    image = memory.image_of()
+    truth = memory.truth_of(image, np.linspace(5, 115, 9), np.full(9, 40.0))
     before = image.objects(truth)
     image.response = 0.5
     after = image.objects(truth)

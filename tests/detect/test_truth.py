@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline.detect.continuum import smear
 from pipeline.detect.image import ContinuumImage, MemoryReader
 from pipeline.detect.labelled import area_of
 from pipeline.detect.task_settings import LabelledFrame
@@ -10,34 +11,33 @@ from pipeline.detect.truth import covered, read_truth, response
 from pipeline.errors import UserError
 from pipeline.score.validate import RepeatedTruthWarning
 from pipeline.sky.geometry import pixel_to_sky
-from tests.detect.test_continuum import BEAM, gaussian, image_of, smear, truth_of
 
 SHAPE = (240, 260)
 
 
-def shown(factor):
+def shown(memory, factor):
     """An image in which each of 36 bright, lonely sources has this share of its flux."""
-    image = image_of(SHAPE)
+    image = memory.image_of(SHAPE)
     y, x = (part.ravel() + 0.3 for part in np.meshgrid(np.arange(20, 240, 40), np.arange(20, 260, 40), indexing="ij"))
-    truth = truth_of(image, x, y, b_maj=2.0, b_min=1.0, flux=1e-3)
+    truth = memory.truth_of(image, x, y, b_maj=2.0, b_min=1.0, flux=1e-3)
     objects = image.objects(truth)
     data = np.random.default_rng(0).normal(0, 1e-5, SHAPE)
     for at in range(len(x)):
         major, minor = np.exp(objects.values[at, 2:4]) * image.beam.mean
         theta = np.degrees(np.arctan2(objects.values[at, 5], objects.values[at, 4])) / 2
-        squares = smear(*(np.array(value) for value in (major, minor, theta)), BEAM)
-        data += factor * 1e-5 * objects.snr[at] * gaussian(SHAPE, y[at], x[at], squares)
+        squares = smear(*(np.array(value) for value in (major, minor, theta)), memory.beam)
+        data += factor * 1e-5 * objects.snr[at] * memory.gaussian(SHAPE, y[at], x[at], squares)
     reader = MemoryReader(data.astype(np.float32), image.reader.wcs, image.reader.beam, "memory")
     return ContinuumImage(reader, image.background), truth
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.8])
-def test_the_response_is_the_factor_that_was_applied(factor):
-    assert response(*shown(factor)) == pytest.approx(factor, rel=0.05)
+def test_the_response_is_the_factor_that_was_applied(memory, factor):
+    assert response(*shown(memory, factor)) == pytest.approx(factor, rel=0.05)
 
 
-def test_blanked_sources_do_not_tell_the_response():
-    image, truth = shown(0.8)
+def test_blanked_sources_do_not_tell_the_response(memory):
+    image, truth = shown(memory, 0.8)
     centre = np.rint(image.objects(truth).centre).astype(int)
     image.reader.data[tuple(centre[:5].T)] = np.nan
     assert response(image, truth) == pytest.approx(0.8, rel=0.05)
@@ -45,24 +45,24 @@ def test_blanked_sources_do_not_tell_the_response():
     assert response(image, truth) == 1.0
 
 
-def test_few_sources_do_not_tell_the_response():
-    image, truth = shown(0.5)
+def test_few_sources_do_not_tell_the_response(memory):
+    image, truth = shown(memory, 0.5)
     assert response(image, truth[:15]) == 1.0
     assert response(image, truth.assign(flux=truth["flux"] / 1000)) == 1.0
 
 
-def test_the_covered_section_is_the_smallest_that_holds_the_sources():
-    image = image_of((90, 120))
-    truth = truth_of(image, [10.2, 99.7, 50.0, -40.0], [30.4, 20.6, 77.5, 500.0])
+def test_the_covered_section_is_the_smallest_that_holds_the_sources(memory):
+    image = memory.image_of((90, 120))
+    truth = memory.truth_of(image, [10.2, 99.7, 50.0, -40.0], [30.4, 20.6, 77.5, 500.0])
     assert covered(image, truth, "t") == (slice(21, 79), slice(10, 101))
     assert covered(image, truth[:1], "t") == (slice(30, 31), slice(10, 11))
-    assert covered(image, truth_of(image, [-0.4, 119.4], [-0.4, 89.4]), "t") == (slice(0, 90), slice(0, 120))
+    assert covered(image, memory.truth_of(image, [-0.4, 119.4], [-0.4, 89.4]), "t") == (slice(0, 90), slice(0, 120))
 
 
-def test_a_truth_of_other_sky_is_refused():
-    image = image_of((90, 120))
+def test_a_truth_of_other_sky_is_refused(memory):
+    image = memory.image_of((90, 120))
     with pytest.raises(UserError, match="truth.csv: has no source inside memory; give the truth of this part"):
-        covered(image, truth_of(image, [-40.0], [500.0]), "truth.csv")
+        covered(image, memory.truth_of(image, [-40.0], [500.0]), "truth.csv")
 
 
 OFFICIAL = {
@@ -75,15 +75,15 @@ OFFICIAL = {
 }
 
 
-def table_of(count=6):
-    image = image_of()
-    return truth_of(image, np.linspace(5, 115, count), np.full(count, 40.0)).rename(columns=OFFICIAL)
+def table_of(memory, count=6):
+    image = memory.image_of()
+    return memory.truth_of(image, np.linspace(5, 115, count), np.full(count, 40.0)).rename(columns=OFFICIAL)
 
 
-def test_a_table_comes_back(tmp_path):
-    table_of().to_csv(tmp_path / "truth.csv", index=False)
+def test_a_table_comes_back(memory, tmp_path):
+    table_of(memory).to_csv(tmp_path / "truth.csv", index=False)
     found = read_truth(tmp_path / "truth.csv")
-    expected = table_of().rename(columns={new: old for old, new in OFFICIAL.items()})
+    expected = table_of(memory).rename(columns={new: old for old, new in OFFICIAL.items()})
     for name in ("ra_cent", "dec_cent", "flux", "b_maj", "b_min", "pa"):
         np.testing.assert_allclose(found[name], expected[name])
 
@@ -99,16 +99,16 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_table_is_refused(tmp_path, name):
+def test_a_bad_table_is_refused(memory, tmp_path, name):
     change, word = BAD[name]
-    change(table_of()).to_csv(tmp_path / "truth.csv", index=False)
+    change(table_of(memory)).to_csv(tmp_path / "truth.csv", index=False)
     with pytest.raises(UserError, match=word) as caught:
         read_truth(tmp_path / "truth.csv")
     assert all(str(problem).startswith(str(tmp_path / "truth.csv")) for problem in caught.value.problems)
 
 
-def test_ids_that_repeat_are_told(tmp_path):
-    table_of().assign(id=1).to_csv(tmp_path / "truth.csv", index=False)
+def test_ids_that_repeat_are_told(memory, tmp_path):
+    table_of(memory).assign(id=1).to_csv(tmp_path / "truth.csv", index=False)
     with pytest.warns(RepeatedTruthWarning, match="id of an earlier row"):
         read_truth(tmp_path / "truth.csv")
 
