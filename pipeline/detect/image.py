@@ -65,9 +65,11 @@ class ContinuumImage:
 
         Raises
         ------
-        UserError : not an image in a unit of brightness, no beam, no valid pixel, no noise.
+        UserError : not an image in a unit of brightness, no beam, no coordinates, no valid pixel, no noise.
         """
         reader = FrameReader(source)
+        if reader.wcs is None:
+            raise UserError(source, "has no celestial coordinates, so its beam in pixels is unknown", "add a WCS")
         background = measure_background(reader.read, reader.shape, where=source)
         if not background.summary()["median_rms"] > 0:
             raise UserError(source, "has no noise (its median absolute deviation is 0)", "give an image with noise")
@@ -88,8 +90,6 @@ class ContinuumImage:
     def beam(self) -> PixelBeam:
         """The restoring beam in the pixels of the middle of the image."""
         beam, (y, x) = self.reader.beam, ([(side - 1) / 2] for side in self.shape)
-        if self.reader.wcs is None:
-            raise UserError(self.path, "has no celestial coordinates, so its beam in pixels is unknown", "add a WCS")
         major, minor, theta = ellipse_to_pixel(
             self.reader.wcs, x, y, *([3600 * axis] for axis in (beam.major, beam.minor)), [beam.pa]
         )
