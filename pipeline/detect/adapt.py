@@ -13,7 +13,7 @@ from pipeline.detect.choose import Chosen, choose
 from pipeline.detect.continuum import NAMES
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.labelled import LabelledArea
-from pipeline.detect.model import Model, load
+from pipeline.detect.model import Model, check_continuum, load
 from pipeline.detect.pace import paced
 from pipeline.detect.population import resembling
 from pipeline.detect.practice import Practice, practise, truth_table
@@ -62,6 +62,7 @@ def adapt(
     """
     check_output(out)
     began = load(model)
+    check_continuum(began, model)
     opened = ContinuumImage.open(image, primary_beam)
     real = None if truth is None else _labelled(opened, truth)
     areas = _practice(opened, began, settings, seed, real)
@@ -98,7 +99,7 @@ def adapt(
 def _labelled(image: ContinuumImage, truth: str | os.PathLike) -> LabelledArea:
     """The part of the image that the truth table covers; sets the image's response to what it shows there."""
     table = read_truth(truth)
-    image.response = response(image, table)
+    image.response = response(image, table, truth)
     return LabelledArea(image, table, covered(image, table, truth))
 
 

@@ -19,7 +19,7 @@ from pipeline.detect.catalogue import detection_format, join_catalogues, make_ca
 from pipeline.detect.continuum import VALUES
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.measures import threshold_for_purity
-from pipeline.detect.model import Model, load
+from pipeline.detect.model import Model, check_continuum, load
 from pipeline.detect.predict import Search, detect
 from pipeline.detect.resample import SLACK, ResampledReader, Sampling, check_beam, dilution_ratio, miss
 from pipeline.detect.texture import TOLERANCE, check_texture
@@ -180,13 +180,7 @@ def _usable(model: str | os.PathLike | Model, device: torch.device) -> Model:
     where: object = "model"
     if not isinstance(model, Model):
         where, model = model, load(model, device)
-    layout = model.detector.layout
-    if layout.ndim != 2:
-        kind = {1: "spectra", 3: "cubes"}[layout.ndim]
-        raise UserError(where, f"is a model of {kind}", "give one that was trained on images")
-    if layout.values != VALUES:
-        what = "does not measure the parameters of continuum sources"
-        raise UserError(where, what, "give a model that fleming train made for images")
+    check_continuum(model, where)
     model.detector.network.to(device).eval()
     return model
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.detect.calibrate import Calibrator
+from pipeline.detect.continuum import VALUES
 from pipeline.detect.method import read_layout
 from pipeline.detect.train import Detector, Names
 from pipeline.errors import UserError
@@ -50,12 +51,32 @@ def load(path: str | os.PathLike, device: torch.device | str = "cpu") -> Model:
 
     Raises
     ------
-    UserError : not a model file, or one of another kind.
+    UserError : not a model file, one of another kind, or one whose description lacks something.
     """
     network, told = load_model(path, device)
     if told.get("kind") != "detect":
         raise UserError(path, f"is a model to {told.get('kind', 'do something else')}", "give a model of a detector")
-    names = Names(**{name: tuple(value) for name, value in told["names"].items()})
-    detector = Detector(network, read_layout(told["layout"]), names)
-    calibrator = Calibrator.from_dict(told["calibrator"])
-    return Model(detector, calibrator, told["threshold"], told["radius"], told["symmetric"], told["trained"])
+    try:
+        names = Names(**{name: tuple(value) for name, value in told["names"].items()})
+        detector = Detector(network, read_layout(told["layout"]), names)
+        calibrator = Calibrator.from_dict(told["calibrator"])
+        return Model(detector, calibrator, told["threshold"], told["radius"], told["symmetric"], told["trained"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        what = f"describes its detector in a way that this version does not know ({error})"
+        raise UserError(path, what, "train the model again with this version") from error
+
+
+def check_continuum(model: Model, where: object) -> None:
+    """Refuse a detector of anything but continuum sources in images.
+
+    Raises
+    ------
+    UserError : another number of axes, or other parameters.
+    """
+    layout = model.detector.layout
+    if layout.ndim != 2:
+        kind = {1: "spectra", 3: "cubes"}[layout.ndim]
+        raise UserError(where, f"is a model of {kind}", "give one that was trained on images")
+    if layout.values != VALUES:
+        what = "does not measure the parameters of continuum sources"
+        raise UserError(where, what, "give a model that fleming train made for images")

@@ -16,7 +16,7 @@ from pipeline.detect.areas import divide
 from pipeline.detect.choose import Chosen, choose
 from pipeline.detect.continuum import NAMES
 from pipeline.detect.labelled import LabelledArea, area_of
-from pipeline.detect.model import Model, load
+from pipeline.detect.model import Model, check_continuum, load
 from pipeline.detect.predict import Search
 from pipeline.detect.task_images import frame_files, simulated_frames
 from pipeline.detect.task_settings import DetectSettings
@@ -46,6 +46,8 @@ def train(
     """
     check_output(out)
     begin = None if task.model is None else load(task.model)
+    if begin is not None:
+        check_continuum(begin, task.model)
     frames = simulated_frames(task, simulated) + task.frames.train
     areas = [area_of(frame) for frame in frames]
     learnt, held = [], []
