@@ -216,3 +216,12 @@ def work(made, tmp_path, monkeypatch):
     shutil.copytree(made, folder)
     monkeypatch.chdir(folder)
     return Work(folder)
+
+
+@pytest.fixture
+def empty_work(tmp_path, monkeypatch):
+    """An empty folder as the current one."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return Work(folder)

@@ -137,7 +137,7 @@ def _judge_frame(
     if judged.band:
         labelled = truth[within(frame, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))]
         section = divide(covered(image, labelled, frame.truth), task.areas, True)["test"]
-    image.response = response(image, truth)
+    image.response = response(image, truth, frame.truth)
     truth = truth[_chosen(frame, wcs, section, truth["ra_cent"], truth["dec_cent"])].reset_index(drop=True)
     if not len(truth):
         what = f"holds no source in the part of {frame.image} that is judged"

@@ -37,5 +37,5 @@ def area_of(frame: LabelledFrame) -> LabelledArea:
     if not len(truth):
         raise UserError(frame.truth, "has no source in the region", "correct the region, in degrees")
     truth = truth.reset_index(drop=True)
-    image.response = response(image, truth)
+    image.response = response(image, truth, frame.truth)
     return LabelledArea(image, truth, covered(image, truth, frame.truth))

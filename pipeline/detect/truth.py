@@ -17,6 +17,8 @@ from pipeline.sky.geometry import sky_to_pixel
 _BRIGHT = 15.0
 _ALONE = 4.0
 _COMPARED = 20
+# No primary beam or response changes a flux by this factor; a wrong unit does.
+_UNBELIEVABLE = 20.0
 
 
 def read_truth(path: str | os.PathLike) -> pd.DataFrame:
@@ -52,12 +54,16 @@ def covered(image: ContinuumImage, truth: pd.DataFrame, where: object) -> Sectio
     return spans[0], spans[1]
 
 
-def response(image: ContinuumImage, truth: pd.DataFrame) -> float:
+def response(image: ContinuumImage, truth: pd.DataFrame, where: object = "truth table") -> float:
     """What share of a true flux the image shows, beyond its primary beam; 1 where it cannot be told.
 
     Pixel response, bandwidth or a primary beam that nobody gave lower it. It is the median, over bright and lonely
-    sources, of the brightness at their place over what their flux and size let expect; blanked
-    ones do not count.
+    sources, of the brightness at their place over what their flux and size let expect; blanked ones do
+    not count.
+
+    Raises
+    ------
+    UserError : so little or so much of the flux that the table's unit or positions must be wrong.
     """
     objects = image.objects(truth)
     centre = np.rint(objects.centre)
@@ -69,7 +75,13 @@ def response(image: ContinuumImage, truth: pd.DataFrame) -> float:
         if objects.snr[near].sum() < 1.1 * objects.snr[at]:
             ratios.append(_brightness(image, objects.centre[at]) / objects.snr[at])
     ratios = [ratio for ratio in ratios if np.isfinite(ratio)]
-    return float(np.median(ratios)) if len(ratios) >= _COMPARED else 1.0
+    if len(ratios) < _COMPARED:
+        return 1.0
+    share = float(np.median(ratios))
+    if not 1 / _UNBELIEVABLE < share < _UNBELIEVABLE:
+        what = f"its fluxes are not those of {image.path}, which shows {share:.2g} times as much (median)"
+        raise UserError(where, what, "give fluxes in Jy, and positions in degrees of the same sky")
+    return share
 
 
 def _brightness(image: ContinuumImage, centre: np.ndarray) -> float:
