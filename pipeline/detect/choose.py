@@ -54,7 +54,8 @@ def choose(
         what = f"has only {matched.sum()} sources that the detector finds, too few to calibrate with"
         raise UserError("validation area", what, "make it larger, or train for longer")
     calibrator = fit_calibrator(found, truths, seed)
-    probability = np.concatenate([calibrator.apply(part).probability for part in found])
+    names = detector.names.values if search.symmetric else None
+    probability = np.concatenate([calibrator.apply(part, names).probability for part in found])
     totals = np.concatenate(tables)
     doubtful = matched & (probability > _DOUBTFUL[0]) & (probability < _DOUBTFUL[1])
     gain = float(totals[doubtful if doubtful.sum() >= _FEWEST else matched].mean())

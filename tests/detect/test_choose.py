@@ -1,11 +1,14 @@
 """The threshold follows from the score, and the truth of a detection from the challenge's match."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from pipeline.detect import choose as module
 from pipeline.detect.areas import Section
 from pipeline.detect.choose import choose
+from pipeline.detect.continuum import NAMES
 from pipeline.detect.labelled import LabelledArea
 from pipeline.detect.official import official_table
 from pipeline.detect.predict import Detections, Search
@@ -57,12 +60,14 @@ def test_the_threshold_is_where_a_detection_begins_to_pay(areas):
     assert at * gain - (1 - at) == pytest.approx(0)
 
 
-def test_the_figures_are_those_of_the_catalogue_above_the_threshold(sky, areas):
-    chosen = choose(None, areas, CHALLENGE, Search(), 0)
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_the_figures_are_those_of_the_catalogue_above_the_threshold(sky, areas, symmetric):
+    chosen = choose(SimpleNamespace(names=NAMES), areas, CHALLENGE, Search(symmetric=symmetric), 0)
+    names = NAMES.values if symmetric else None
     detections, matched = 0, 0
     for seed in (0, 1):
         found = said(sky, seed)
-        kept = chosen.calibrator.apply(found).probability >= chosen.threshold
+        kept = chosen.calibrator.apply(found, names).probability >= chosen.threshold
         matches = score(CHALLENGE, official_table(found, sky.image), sky.truth).matches
         detections += kept.sum()
         matched += kept[matches.submission].sum()
