@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.detect.areas import divide
+from pipeline.detect.areas import Section, divide
 from pipeline.detect.choose import Chosen, choose
 from pipeline.detect.continuum import NAMES
 from pipeline.detect.image import ContinuumImage
@@ -33,6 +33,9 @@ from pipeline.simulate.match import match_noise
 log = logging.getLogger("fleming")
 _STEPS = 25
 _TRAIN = TrainSettings(epochs=2, batch=8, learning_rate=1.5e-3, warmup=0.5, ema=0.99, clip=2.0)
+# The share of real sky among the crops, where there is a truth for it: simulations are never quite like it.
+_REAL = 0.3
+_MOST_REPEATS = 20
 _STEEPEST = 3.0
 _BRIGHTEST = 1e4
 # The frequency that is taken where a header names none: the middle of the first challenge's bands [Hz].
@@ -70,7 +73,7 @@ def adapt(
     held, learnt = areas[-last:], areas[:-last]
     if real is not None:
         bands = divide(real.section, AreaSettings(validation=0.25, test=0.0), False)
-        learnt = [replace(real, section=bands["train"]), *learnt]
+        learnt = [replace(real, section=bands["train"])] * _repeats(bands["train"], learnt) + learnt
         held = [replace(real, section=bands["validation"]), *held]
     least = DetectorSettings().objects.least_snr
     fields, tests = (
@@ -94,6 +97,14 @@ def adapt(
         chosen.threshold,
         chosen.figures["purity"],
     )
+
+
+def _repeats(section: Section, practised: list[LabelledArea]) -> int:
+    """How often the real sky enters the list that crops are drawn from, to make up `_REAL` of them."""
+    pixels = [
+        np.prod([part.stop - part.start for part in area]) for area in (section, *(one.section for one in practised))
+    ]
+    return int(np.clip(round(_REAL / (1 - _REAL) * sum(pixels[1:]) / pixels[0]), 1, _MOST_REPEATS))
 
 
 def _labelled(image: ContinuumImage, truth: str | os.PathLike) -> LabelledArea:
@@ -125,15 +136,14 @@ def _practice(
     told = ContinuumSettings(**common)
     catalogue = None if real is None else truth_table(real.truth, image, real.section)
     noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
-    if catalogue is None:
-        told = resembling(image, model, told, noise, seed)
-        noise = match_noise(told, measured, seed=seed)
-        log.info(
-            "practising on %s sources seen with %.2f times the beam's area, %.2f times as many as usual",
-            told.size_form,
-            told.broadening,
-            told.density,
-        )
+    told = resembling(image, model, told, noise, seed, catalogue)
+    noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
+    log.info(
+        "practising on %s sources seen with %.2f times the beam's area, %.2f times as many as usual",
+        "the truth's" if real else told.size_form,
+        told.broadening,
+        told.density,
+    )
     return [practise(Practice(told, noise), seed + 1 + number, catalogue) for number in range(settings.fields)]
 
 

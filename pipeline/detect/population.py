@@ -2,8 +2,10 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline.detect.areas import Section
 from pipeline.detect.choose import detect_area
@@ -57,22 +59,31 @@ def census(image: ContinuumImage, model: Model) -> Census:
 
 
 def resembling(
-    image: ContinuumImage, model: Model, settings: ContinuumSettings, noise: NoisePower, seed: int
+    image: ContinuumImage,
+    model: Model,
+    settings: ContinuumSettings,
+    noise: NoisePower,
+    seed: int,
+    catalogue: pd.DataFrame | None = None,
 ) -> ContinuumSettings:
     """The settings whose simulated sources the model measures to be what it measures in `image`.
 
     Tried are both laws of sizes, and a response to point sources that is broader than the beam in the header: pixels,
     smearing and shallow deconvolution make it so. The number of sources is scaled to that found. The model need not
-    be right about any of it: its errors are the same on both sides, as the noise has the same texture.
+    be right about any of it: its errors are the same on both sides, as the noise has the same texture. With a
+    `catalogue` (columns of a simulated truth) sizes and numbers are known, and the peak is what was measured.
     """
     found = census(image, model)
     tried = []
-    for form, broadening in itertools.product(FORMS, BROADENINGS):
-        told = settings.model_copy(update={"size_form": form, "broadening": broadening})
-        probe = census(practise(Practice(told, noise), seed).image, model)
+    for form, broadening in itertools.product(FORMS if catalogue is None else FORMS[:1], BROADENINGS):
+        changes: dict[str, Any] = {"size_form": form, "broadening": broadening}
+        if catalogue is not None:
+            changes["attenuation"] = settings.attenuation * broadening
+        told = settings.model_copy(update=changes)
+        probe = census(practise(Practice(told, noise), seed, catalogue).image, model)
         tried.append((found.distance(probe), told, probe.density))
     _, told, density = min(tried, key=lambda trial: trial[0])
-    if found.density > 0 and density > 0:
+    if catalogue is None and found.density > 0 and density > 0:
         told = told.model_copy(update={"density": float(np.clip(found.density / density, *_DENSITY))})
     return told
 
