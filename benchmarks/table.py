@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import table_detect
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- benchmarks: start -->", "<!-- benchmarks: end -->"
@@ -56,7 +58,7 @@ def rows() -> list[str]:
             f"| share of the machine's matrix-product rate ({speed['matrix_gflops']:.0f} GFLOP/s) | {share:.0%} |"
         )
     lines.append(f"| on a GPU (benchmarks/gpu.py) | {'see results/gpu.json' if figures('gpu') else NOT_MEASURED} |")
-    return lines
+    return [*lines, "", *table_detect.rows(figures)]
 
 
 def _accuracy(found: dict[str, Any] | None, who: str) -> str:
