@@ -202,7 +202,7 @@ def _trained(place: fields.Labelled, settings: DetectorSettings, told: argparse.
     areas = [LabelledArea(image, truth, (span, slice(0, columns))) for span in (slice(0, border), slice(border, rows))]
     learnt, held = ([image.labelled(truth, area.section, 2.0)] for area in areas)
     beginning = new_detector(learnt, NAMES, settings, seed=1)
-    settings = paced(beginning, learnt, settings, told.minutes, seed=1, device=None)
+    settings = paced(beginning, learnt, settings, told.minutes, seed=1, device=None, clock=time.process_time)
     folder = told.work / "sizes-checkpoint"
     shutil.rmtree(folder, ignore_errors=True)
     detector = train_detector(learnt, held, NAMES, settings, folder, seed=1)
@@ -210,7 +210,7 @@ def _trained(place: fields.Labelled, settings: DetectorSettings, told: argparse.
     chosen = choose(detector, areas[1:], CHALLENGE, search, seed=1)
     costs = total(describe(detector.network))
     facts = {"parameters": costs.parameters, "macs_per_pixel": costs.macs / settings.crop**2}
-    facts |= {"seconds": detector.outcome.seconds, "epochs": settings.train.epochs}
+    facts |= {"cpu_minutes": told.minutes, "seconds": detector.outcome.seconds, "epochs": settings.train.epochs}
     beams = [0.95 * image.beam.mean, 1.05 * image.beam.mean]
     trained = {"beam": beams, "noise": [texture(image).to_dict()]}
     return Model(detector, chosen.calibrator, chosen.threshold, search.radius, False, trained), facts

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -26,11 +26,12 @@ def paced(
     *,
     seed: int,
     device: str | None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> DetectorSettings:
     """The settings with as many epochs as a training of `detector` on this machine does in `minutes`, 2 at least.
 
     A few steps are tried on a copy. The number is fixed before the training, which a learning rate that falls to 0 at
-    its end needs to know.
+    its end needs to know. A `clock` of the processor's time makes it independent of what else the machine does.
     """
     where = pick_device(device or settings.train.device)
     names = detector.names
@@ -39,10 +40,10 @@ def paced(
     bf16 = fast_precision(settings.train, where).precision == "bf16"
     took = []
     for batch in crops.epoch(0):
-        began = time.perf_counter()
+        began = clock()
         with torch.autocast(where.type, torch.bfloat16, enabled=bf16):
             parts = batch_loss(network, tuple(part.to(where) for part in batch), detector.layout, settings)
         sum(parts.values()).backward()
-        took.append(time.perf_counter() - began)
+        took.append(clock() - began)
     epochs = max(int(60 * minutes * _SPENT_TRAINING / (settings.steps * min(took[_SLOW:]))), 2)
     return settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": epochs})})
