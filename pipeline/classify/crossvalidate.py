@@ -13,12 +13,13 @@ from pipeline.classify.calibrate import probabilities
 from pipeline.classify.metrics import classification_metrics
 from pipeline.classify.predict import predict_logits, raw_batches
 from pipeline.classify.settings import ClassifySettings
-from pipeline.classify.train import checkpoint_folder, origin_of, train_classifier
+from pipeline.classify.train import origin_of, train_classifier
 from pipeline.data.splits import folds as make_folds
 from pipeline.data.splits import split
 from pipeline.data.store import open_store
 from pipeline.errors import UserError
 from pipeline.files import check_output, write_json
+from pipeline.learn.record import checkpoint_folder
 from pipeline.provenance import provenance
 
 log = logging.getLogger("fleming")

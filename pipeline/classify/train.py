@@ -1,11 +1,9 @@
 """Training a classifier: a data set and the settings in, one complete model file out."""
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,11 @@ from pipeline.data.normalise import Normaliser
 from pipeline.data.order import balance_weights
 from pipeline.data.store import Store, open_store
 from pipeline.errors import UserError
-from pipeline.files import check_output, sha256, write_json, write_text
-from pipeline.learn.device import describe_device, pick_device
+from pipeline.files import check_output, sha256
+from pipeline.learn.device import pick_device
 from pipeline.learn.loop import Outcome, fit
 from pipeline.learn.model_file import save_model
-from pipeline.nn.cost import LayerCost, describe, total
+from pipeline.learn.record import checkpoint_folder, write_record
 from pipeline.nn.network import build
 from pipeline.provenance import provenance
 
@@ -141,14 +139,10 @@ def train(
         )
         if int(os.environ.get("RANK", "0")) > 0:
             return
-        rows = describe(trained.network)
-        training = _summary(trained, rows)
+        training = write_record(out.parent, trained.network, trained.outcome, folder)
         description = _description(trained, settings, store, seed) | {
             "training": {name: training[name] for name in ("best_epoch", "epochs_run", "parameters", "macs")}
         }
-    write_json(out.parent / "cost.json", [asdict(row) for row in rows])
-    write_json(out.parent / "training.json", training)
-    write_text(out.parent / "history.csv", (folder / "history.csv").read_text(encoding="utf-8"))
     save_model(out, trained.network, description)
     shutil.rmtree(folder.parent, ignore_errors=True)
 
@@ -157,29 +151,6 @@ def origin_of(dataset: Path, settings: ClassifySettings, seed: int) -> dict[str,
     """All that a training depends on, as JSON; the device is left out, so that a run may move."""
     told = settings.model_dump(mode="json", exclude={"train": {"device"}})
     return {"data": sha256(dataset), "settings": told, "seed": seed}
-
-
-def checkpoint_folder(out: Path, depends: dict[str, Any]) -> Path:
-    """Where a training of `out` keeps its checkpoints: another folder for everything else that it depends on."""
-    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-    return out.parent / f"{out.stem}-checkpoint" / key
-
-
-def _summary(trained: Trained, rows: list[LayerCost]) -> dict[str, Any]:
-    """What training.json says: how the training went and what the network costs."""
-    outcome, sums = trained.outcome, total(rows)
-    return {
-        "best_epoch": outcome.best_epoch,
-        "epochs_run": len(outcome.history),
-        "stopped": outcome.stopped,
-        "seconds": outcome.seconds,
-        "samples_per_second": outcome.samples_per_second,
-        "data_wait_share": outcome.data_wait_share,
-        "energy_joule": outcome.energy_joule,
-        "device": describe_device(next(trained.network.parameters()).device),
-        "parameters": sums.parameters,
-        "macs": sums.macs,
-    }
 
 
 def _description(trained: Trained, settings: ClassifySettings, store: Store, seed: int) -> dict[str, Any]:

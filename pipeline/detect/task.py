@@ -1,12 +1,9 @@
 """Training for a detection task: its labelled frames in, one complete model file out."""
 
-import hashlib
-import json
-import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +19,10 @@ from pipeline.detect.task_images import frame_files, simulated_frames
 from pipeline.detect.task_settings import DetectSettings
 from pipeline.detect.texture import texture
 from pipeline.detect.train import Detector, train_detector
-from pipeline.files import check_output, sha256, write_json, write_text
-from pipeline.learn.device import describe_device
-from pipeline.nn.cost import describe, total
+from pipeline.files import check_output, sha256
+from pipeline.learn.record import checkpoint_folder, write_record
 from pipeline.provenance import provenance
 from pipeline.score.sdc1 import Sdc1
-
-log = logging.getLogger("fleming")
 
 
 def train(
@@ -60,7 +54,7 @@ def train(
         [area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held)
     )
     depends = _origin(task, simulated, seed)
-    folder = _checkpoint_folder(out, depends)
+    folder = checkpoint_folder(out, depends)
     detector = train_detector(
         fields,
         tests,
@@ -76,11 +70,7 @@ def train(
         return
     search = Search(symmetric=task.symmetries)
     chosen = choose(detector, held, Sdc1(task.challenge.frequency, task.challenge.mode), search, seed)
-    rows = describe(detector.network)
-    training = _summary(detector, rows)
-    write_json(out.parent / "cost.json", [asdict(row) for row in rows])
-    write_json(out.parent / "training.json", training)
-    write_text(out.parent / "history.csv", (folder / "history.csv").read_text(encoding="utf-8"))
+    write_record(out.parent, detector.network, detector.outcome, folder)
     _model(detector, chosen, areas, task, search, seed).save(out)
     shutil.rmtree(folder.parent, ignore_errors=True)
 
@@ -90,28 +80,6 @@ def _origin(task: DetectSettings, simulated: Path | None, seed: int) -> dict[str
     told = task.model_dump(mode="json", exclude={"detector": {"train": {"device"}}})
     files = [*frame_files(simulated_frames(task, simulated) + task.frames.train), *filter(None, [task.model])]
     return {"data": [sha256(name) for name in files], "settings": told, "seed": seed}
-
-
-def _checkpoint_folder(out: Path, depends: dict[str, Any]) -> Path:
-    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-    return out.parent / f"{out.stem}-checkpoint" / key
-
-
-def _summary(detector: Detector, rows: Sequence) -> dict[str, Any]:
-    """What training.json says: how the training went and what the network costs."""
-    outcome, sums = detector.outcome, total(rows)
-    return {
-        "best_epoch": outcome.best_epoch,
-        "epochs_run": len(outcome.history),
-        "stopped": outcome.stopped,
-        "seconds": outcome.seconds,
-        "samples_per_second": outcome.samples_per_second,
-        "data_wait_share": outcome.data_wait_share,
-        "energy_joule": outcome.energy_joule,
-        "device": describe_device(next(detector.network.parameters()).device),
-        "parameters": sums.parameters,
-        "macs": sums.macs,
-    }
 
 
 def _model(
