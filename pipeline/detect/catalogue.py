@@ -17,12 +17,12 @@ from pipeline.detect.calibrate import Calibrated
 from pipeline.detect.continuum import VALUES, PixelBeam, smear
 from pipeline.detect.image import TILE, ContinuumImage, by_tile
 from pipeline.detect.model import Model
-from pipeline.detect.resample import SLACK, Sampling, choose_sampling, ellipse_axes, miss
+from pipeline.detect.resample import SLACK, Sampling, choose_sampling, miss
 from pipeline.errors import UserError
 from pipeline.provenance import provenance
 from pipeline.score.write import write_sdc1
 from pipeline.sky.catalogue import catalogue_format, write_catalogue
-from pipeline.sky.geometry import jacobian, pixel_to_sky
+from pipeline.sky.geometry import ellipse_axes, jacobian, pixel_to_sky
 from pipeline.sky.regions import write_regions
 
 EDGE, BLENDED, INVALID, OUTSIDE, UNSEEN = 1, 2, 4, 8, 16

@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 from pipeline.detect.objects import Objects
 from pipeline.detect.symmetry import COSINE, SINE
 from pipeline.detect.train import Names
-from pipeline.sky.geometry import ellipse_to_pixel, sky_to_pixel
+from pipeline.sky.geometry import ellipse_to_pixel, sky_to_pixel, squared_widths
 
 CLASSES = ("steep_spectrum", "flat_spectrum", "star_forming")
 VALUES = ("ln_flux", "ln_peak", "ln_major", "ln_minor", COSINE, SINE, "core_fraction")
@@ -102,18 +102,9 @@ def to_objects(
 
 def smear(major: np.ndarray, minor: np.ndarray, theta: np.ndarray, beam: PixelBeam) -> np.ndarray:
     """Squared full widths (n, 2, 2) in (x, y) [pixel^2] of Gaussians seen with the beam; theta [deg]."""
-    return _squares(major, minor, theta) + _squares(beam.major, beam.minor, beam.theta)
+    return squared_widths(major, minor, theta) + squared_widths(beam.major, beam.minor, beam.theta)
 
 
 def dilution(smeared: np.ndarray, beam: PixelBeam) -> np.ndarray:
     """Peak brightness over integrated flux [1/beam] of sources of these squared widths: the ratio of the two areas."""
     return beam.major * beam.minor / np.sqrt(np.linalg.det(smeared))
-
-
-def _squares(major, minor, theta) -> np.ndarray:
-    cosine, sine = np.cos(np.radians(theta)), np.sin(np.radians(theta))
-    square = np.empty((*np.shape(theta), 2, 2))
-    square[..., 0, 0] = (major * cosine) ** 2 + (minor * sine) ** 2
-    square[..., 1, 1] = (major * sine) ** 2 + (minor * cosine) ** 2
-    square[..., 0, 1] = square[..., 1, 0] = (major**2 - minor**2) * cosine * sine
-    return square

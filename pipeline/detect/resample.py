@@ -11,7 +11,7 @@ from scipy import ndimage
 from pipeline.data.background import Reader
 from pipeline.detect.continuum import PixelBeam, dilution, smear
 from pipeline.errors import UserError
-from pipeline.sky.geometry import ellipse_to_sky
+from pipeline.sky.geometry import ellipse_axes, ellipse_to_sky
 from pipeline.sky.headers import Beam
 from pipeline.sky.window import FrameReader
 
@@ -56,15 +56,6 @@ class Sampling:
         square = smear(beam.major, beam.minor, beam.theta, PixelBeam(block, block, 0.0))
         major, minor, theta = ellipse_axes(square / self.step**2)
         return PixelBeam(float(major), float(minor), float(theta))
-
-
-def ellipse_axes(square: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Major and minor axis and theta [deg] of ellipses of these squared full widths (..., 2, 2) in (x, y)."""
-    mean = (square[..., 0, 0] + square[..., 1, 1]) / 2
-    along, across = (square[..., 0, 0] - square[..., 1, 1]) / 2, square[..., 0, 1]
-    spread = np.hypot(along, across)
-    theta = np.rad2deg(np.arctan2(across, along)) / 2 % 180.0
-    return np.sqrt(mean + spread), np.sqrt(np.maximum(mean - spread, 0.0)), theta
 
 
 def choose_sampling(beam: PixelBeam, least: float, greatest: float) -> Sampling:

@@ -36,7 +36,7 @@ def subtract(image: ContinuumImage, catalogue: Table | pd.DataFrame, section: Se
     """
     sources = gaussians(image, catalogue)
     frame = read_frame(image.path, kind="image", section=section, unit=JY_BEAM)
-    beam = covariance(*(np.array(part) for part in (image.beam.major, image.beam.minor, image.beam.theta)))
+    beam = covariance(image.beam.major, image.beam.minor, image.beam.theta)
     whole = section or [slice(None)] * 2
     origin = np.array([part.indices(size)[0] for part, size in zip(whole, image.shape, strict=True)])
     tolerance = _TOLERANCE * image.background.summary()["min_rms"]

@@ -64,7 +64,7 @@ def simulate(
     settings = settings.model_copy(update={"rms": power.rms})
     truth, centre = _sources(settings, catalogue, sky_rng)
     wcs = _wcs(settings)
-    beam = covariance(*(np.array(number) for number in settings.beam_pixels))
+    beam = covariance(*settings.beam_pixels)
     seen = beam * settings.broadening
     sky, centroid, attenuation = _sky(settings, truth, centre, seen, power.rms, shape_rng)
     # Jy per area of the response to Jy per area of the beam.

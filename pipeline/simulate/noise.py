@@ -7,6 +7,7 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter, maximum_filter
 
 from pipeline.errors import UserError
+from pipeline.sky.geometry import squared_widths
 
 LAGS = 16
 _MAD = 1.4826  # standard deviation of a Gaussian in units of its median absolute deviation
@@ -110,7 +111,7 @@ def white_beam(beam: tuple[float, float, float], rms: float = 1.0, *, lags: int 
     theta is the angle of the major axis from +x towards +y. The autocorrelation is the beam smoothed by itself: a
     Gaussian of twice the covariance.
     """
-    inverse = np.linalg.inv(2 * covariance(np.array(beam[0]), np.array(beam[1]), np.array(beam[2])))
+    inverse = np.linalg.inv(2 * covariance(*beam))
     along = np.arange(-lags, lags + 1)
     offset = np.stack(np.meshgrid(along, along, indexing="ij"), axis=-1)
     correlation = np.exp(-0.5 * np.einsum("yxi,ij,yxj->yx", offset, inverse, offset))
@@ -119,10 +120,7 @@ def white_beam(beam: tuple[float, float, float], rms: float = 1.0, *, lags: int 
 
 def covariance(major: np.ndarray, minor: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """Covariance ``(..., 2, 2)`` in (y, x) [pixels^2] of Gaussians of FWHM `major`, `minor` [pixels], `theta` [deg]."""
-    a, b = (major / _FWHM) ** 2, (minor / _FWHM) ** 2
-    c, s = np.cos(np.radians(theta)), np.sin(np.radians(theta))
-    cross = (a - b) * c * s
-    return np.stack([np.stack([a * s**2 + b * c**2, cross], -1), np.stack([cross, a * c**2 + b * s**2], -1)], -2)
+    return squared_widths(np.divide(major, _FWHM), np.divide(minor, _FWHM), theta)[..., ::-1, ::-1]
 
 
 def autocorrelation(image: np.ndarray, lags: int = LAGS) -> np.ndarray:

@@ -80,73 +80,63 @@ def _direction(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], -1)
 
 
-def local_scale(wcs: WCS, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Arcseconds a pixel at each position `(n,)`: the root of a pixel's area."""
-    return np.sqrt(np.abs(np.linalg.det(jacobian(wcs, x, y))))
-
-
-def sky_angle(wcs: WCS, x: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """The position angle [deg] of the direction `theta` [deg] in the pixels at x, y."""
-    angle = np.deg2rad(theta)
-    east, north = _turned(jacobian(wcs, x, y), np.cos(angle), np.sin(angle))
-    return _half_turn(east, north)
-
-
-def pixel_angle(wcs: WCS, x: np.ndarray, y: np.ndarray, pa: np.ndarray) -> np.ndarray:
-    """The direction in the pixels at x, y [deg] of a position angle `pa` [deg]; the inverse of `sky_angle`."""
-    angle = np.deg2rad(pa)
-    along_x, along_y = _turned(np.linalg.inv(jacobian(wcs, x, y)), np.sin(angle), np.cos(angle))
-    return _half_turn(along_y, along_x)
-
-
-def _turned(matrix: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return matrix[:, 0, 0] * first + matrix[:, 0, 1] * second, matrix[:, 1, 0] * first + matrix[:, 1, 1] * second
-
-
-def _half_turn(opposite: np.ndarray, adjacent: np.ndarray) -> np.ndarray:
-    angle = np.rad2deg(np.arctan2(opposite, adjacent)) % 180.0
-    return np.where(angle >= 180.0, 0.0, angle)  # the remainder of a tiny negative angle rounds to 180
-
-
 def ellipse_to_sky(wcs: WCS, x, y, major, minor, theta) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Major, minor [arcsec] and position angle [deg] of ellipses of `major`, `minor` [pixel] and `theta` [deg]."""
     turn = jacobian(wcs, x, y)
-    return _ellipse(turn @ _covariance(major, minor, 90.0 - np.asarray(theta)) @ np.swapaxes(turn, -1, -2))
+    return _from_sky(turn @ squared_widths(major, minor, theta) @ np.swapaxes(turn, -1, -2))
 
 
 def ellipse_to_pixel(wcs: WCS, x, y, major, minor, pa) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Major, minor [pixel] and theta [deg] of ellipses on the sky; the inverse of `ellipse_to_sky`."""
     turn = np.linalg.inv(jacobian(wcs, x, y))
-    major, minor, angle = _ellipse(turn @ _covariance(major, minor, pa) @ np.swapaxes(turn, -1, -2))
+    major, minor, angle = _from_sky(turn @ _on_sky(major, minor, pa) @ np.swapaxes(turn, -1, -2))
     return major, minor, (90.0 - angle) % 180.0
 
 
-def _covariance(major, minor, pa) -> np.ndarray:
-    """Second moments `(n, 2, 2)` of ellipses over (east, north), in squares of full widths."""
+def squared_widths(major, minor, angle) -> np.ndarray:
+    """Second moments `(n, 2, 2)` of ellipses, in squares of full widths; those of Gaussians add under convolution.
+
+    `angle` [deg] runs from the first axis towards the second: the moments of a theta are over (x, y), those of a
+    position angle over (north, east).
+    """
     major, minor, angle = np.broadcast_arrays(
-        *(np.asarray(part, np.float64) for part in (major, minor, np.deg2rad(pa)))
+        *(np.asarray(part, np.float64) for part in (major, minor, np.deg2rad(angle)))
     )
-    east, north = np.sin(angle), np.cos(angle)
-    matrix = np.empty((*major.shape, 2, 2))
-    matrix[..., 0, 0] = (major * east) ** 2 + (minor * north) ** 2
-    matrix[..., 1, 1] = (major * north) ** 2 + (minor * east) ** 2
-    matrix[..., 0, 1] = matrix[..., 1, 0] = (major**2 - minor**2) * east * north
-    return matrix
+    cosine, sine = np.cos(angle), np.sin(angle)
+    square = np.empty((*major.shape, 2, 2))
+    square[..., 0, 0] = (major * cosine) ** 2 + (minor * sine) ** 2
+    square[..., 1, 1] = (major * sine) ** 2 + (minor * cosine) ** 2
+    square[..., 0, 1] = square[..., 1, 0] = (major**2 - minor**2) * cosine * sine
+    return square
 
 
-def _ellipse(matrix: np.ndarray, floor: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    mean = (matrix[..., 0, 0] + matrix[..., 1, 1]) / 2
-    along, across = (matrix[..., 1, 1] - matrix[..., 0, 0]) / 2, matrix[..., 0, 1]
+def ellipse_axes(square: np.ndarray, floor: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Major, minor and angle [deg] of second moments `(n, 2, 2)`, the inverse of `squared_widths`; NaN stays NaN.
+
+    A squared width that is not above `floor` is 0, and so is the angle of a circle.
+    """
+    mean = (square[..., 0, 0] + square[..., 1, 1]) / 2
+    along, across = (square[..., 0, 0] - square[..., 1, 1]) / 2, square[..., 0, 1]
     spread = np.hypot(along, across)
-    squares = (np.where(square > floor, square, 0.0) for square in (mean + spread, mean - spread))
-    major, minor = (np.sqrt(square) for square in squares)
-    pa = np.rad2deg(np.arctan2(across, along)) / 2 % 180.0
-    return major, minor, np.where((major > minor) & (pa < 180.0), pa, 0.0)
+    major, minor = (np.sqrt(np.where(part <= floor, 0.0, part)) for part in (mean + spread, mean - spread))
+    angle = np.rad2deg(np.arctan2(across, along)) / 2 % 180.0
+    # The remainder of a tiny negative angle rounds to 180.
+    return major, minor, np.where((major <= minor) | (angle >= 180.0), 0.0, angle)
+
+
+def _on_sky(major, minor, pa) -> np.ndarray:
+    """Second moments over (east, north)."""
+    return squared_widths(major, minor, pa)[..., ::-1, ::-1]
+
+
+def _from_sky(square: np.ndarray, floor: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Major, minor and pa of second moments over (east, north); what has no known size is a point."""
+    return ellipse_axes(np.where(np.isnan(square), 0.0, square)[..., ::-1, ::-1], floor)
 
 
 def convolve(major, minor, pa, beam: Beam) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Major, minor [arcsec] and pa [deg] of elliptical Gaussians of these values, as seen with `beam` [deg]."""
-    return _ellipse(_covariance(major, minor, pa) + _beam(beam))
+    return _from_sky(_on_sky(major, minor, pa) + _beam(beam))
 
 
 def deconvolve(major, minor, pa, beam: Beam) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -157,17 +147,17 @@ def deconvolve(major, minor, pa, beam: Beam) -> tuple[np.ndarray, np.ndarray, np
     both are, so is pa.
     """
     area = _beam(beam)
-    return _ellipse(_covariance(major, minor, pa) - area, _RESOLVED * float(np.trace(area)))
+    return _from_sky(_on_sky(major, minor, pa) - area, _RESOLVED * float(np.trace(area)))
 
 
 def _beam(beam: Beam) -> np.ndarray:
-    return _covariance(ARCSEC * beam.major, ARCSEC * beam.minor, beam.pa)
+    return _on_sky(ARCSEC * beam.major, ARCSEC * beam.minor, beam.pa)
 
 
 def half_widths(major, minor, theta) -> np.ndarray:
     """Half the sides (y, x) of the box around ellipses of full axes `major`, `minor` and `theta` [deg], `(n, 2)`."""
-    matrix = _covariance(major, minor, 90.0 - np.asarray(theta))
-    return 0.5 * np.sqrt(np.stack([matrix[..., 1, 1], matrix[..., 0, 0]], -1))
+    square = squared_widths(major, minor, theta)
+    return 0.5 * np.sqrt(np.stack([square[..., 1, 1], square[..., 0, 0]], -1))
 
 
 def sky_offsets(ra0, dec0, ra, dec) -> tuple[np.ndarray, np.ndarray]:
@@ -175,10 +165,3 @@ def sky_offsets(ra0, dec0, ra, dec) -> tuple[np.ndarray, np.ndarray]:
     first, second = (SkyCoord(*(np.asarray(part) * u.deg for part in pair)) for pair in ((ra0, dec0), (ra, dec)))
     far, angle = first.separation(second).arcsec, first.position_angle(second).rad
     return far * np.sin(angle), far * np.cos(angle)
-
-
-def move(ra, dec, east, north) -> tuple[np.ndarray, np.ndarray]:
-    """Where `east` and `north` [arcsec] lead from `ra`, `dec` [deg]: the inverse of `sky_offsets`."""
-    start = SkyCoord(np.asarray(ra) * u.deg, np.asarray(dec) * u.deg)
-    end = start.directional_offset_by(np.arctan2(east, north) * u.rad, np.hypot(east, north) * u.arcsec)
-    return end.ra.deg % 360.0, end.dec.deg

@@ -15,13 +15,13 @@ from pipeline.sky.geometry import pixel_to_sky
 
 
 def test_the_peak_of_a_source_is_that_of_its_picture_smeared_by_the_beam(memory):
-    source = smear(*(np.array(value) for value in (6.0, 2.0, 70.0)), PixelBeam(1e-9, 1e-9, 0.0))
-    beam = smear(*np.zeros(3), memory.beam)
+    source = smear(6.0, 2.0, 70.0, PixelBeam(1e-9, 1e-9, 0.0))
+    beam = smear(0.0, 0.0, 0.0, memory.beam)
     shape = (81, 81)
     drawn, point = memory.gaussian(shape, 40, 40, source), memory.gaussian(shape, 40, 40, beam)
     drawn /= drawn.sum()
     smeared = np.fft.ifft2(np.fft.fft2(drawn) * np.fft.fft2(np.fft.ifftshift(point))).real
-    both = smear(*(np.array(value) for value in (6.0, 2.0, 70.0)), memory.beam)
+    both = smear(6.0, 2.0, 70.0, memory.beam)
     assert smeared.max() == pytest.approx(float(dilution(both, memory.beam)), rel=1e-3)
     np.testing.assert_allclose(smeared / smeared.max(), memory.gaussian(shape, 40, 40, both), atol=1e-3)
 
@@ -40,7 +40,7 @@ def test_the_box_is_twice_the_full_width_along_the_axes(memory):
     found = image.objects(truth)
     major, minor = np.exp(found.values[0, 2:4]) * image.beam.mean
     theta = np.degrees(np.arctan2(found.values[0, 5], found.values[0, 4])) / 2
-    picture = memory.gaussian((90, 120), 45, 60, smear(*(np.array(v) for v in (major, minor, theta)), memory.beam))
+    picture = memory.gaussian((90, 120), 45, 60, smear(major, minor, theta, memory.beam))
     # The projection of a Gaussian on an axis has the full width of the covariance's diagonal.
     for axis, at in ((0, 45), (1, 60)):
         profile = picture.sum(1 - axis)

@@ -15,11 +15,10 @@ from pipeline.detect.resample import (
     check_beam,
     choose_sampling,
     dilution_ratio,
-    ellipse_axes,
     miss,
 )
 from pipeline.errors import UserError
-from pipeline.sky.geometry import ellipse_to_pixel, ellipse_to_sky, pixel_to_sky
+from pipeline.sky.geometry import ellipse_axes, ellipse_to_pixel, ellipse_to_sky, pixel_to_sky
 from pipeline.sky.headers import Beam
 
 SAMPLINGS = [Sampling(average=2), Sampling(average=3), Sampling(divide=2), Sampling(divide=3)]

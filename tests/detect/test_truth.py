@@ -25,7 +25,7 @@ def shown(memory, factor):
     for at in range(len(x)):
         major, minor = np.exp(objects.values[at, 2:4]) * image.beam.mean
         theta = np.degrees(np.arctan2(objects.values[at, 5], objects.values[at, 4])) / 2
-        squares = smear(*(np.array(value) for value in (major, minor, theta)), memory.beam)
+        squares = smear(major, minor, theta, memory.beam)
         data += factor * 1e-5 * objects.snr[at] * memory.gaussian(SHAPE, y[at], x[at], squares)
     reader = MemoryReader(data.astype(np.float32), image.reader.wcs, image.reader.beam, "memory")
     return ContinuumImage(reader, image.background), truth

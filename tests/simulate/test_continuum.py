@@ -56,7 +56,7 @@ def gaussians(n, rng, shape):
 
 def test_fast_rendering_is_the_slow_sum():
     rng, shape = np.random.default_rng(1), (60, 90)
-    beam = covariance(np.array(3.0), np.array(2.5), np.array(20.0))
+    beam = covariance(3.0, 2.5, 20.0)
     sources = gaussians(80, rng, shape)
     fast = render(sources, shape, beam, tolerance=1e-9)
     slow = render(sources, shape, beam, tolerance=1e-9, exact=True)
@@ -66,7 +66,7 @@ def test_fast_rendering_is_the_slow_sum():
 
 def test_rendering_flips_with_its_sources():
     rng, shape = np.random.default_rng(2), (50, 70)
-    beam = covariance(np.array(3.0), np.array(3.0), np.array(0.0))
+    beam = covariance(3.0, 3.0, 0.0)
     sources = gaussians(30, rng, shape)
     sign = np.array([[1, -1], [-1, 1]])
     flipped = Gaussians(
@@ -108,7 +108,7 @@ def test_flux_and_centroid_of_lobes_and_discs(size_class, core):
 def test_disc_is_the_exponential_smoothed_by_the_beam():
     source = one_source(b_maj_arcsec=5.0, b_min_arcsec=5.0, size_class=3)
     made = components(source, np.array([[30.0, 30.0]]), 0.6, 0.42, np.random.default_rng(0))[0]
-    beam = covariance(np.array(2.5), np.array(2.5), np.array(0.0))
+    beam = covariance(2.5, 2.5, 0.0)
     image = render(made, (61, 61), beam, tolerance=1e-12)
     fine = (np.arange(61 * 5) - 152) / 5
     disc = np.exp(-np.hypot(fine[:, None], fine[None, :]) / (5.0 * 0.42 / 0.6))
@@ -123,7 +123,7 @@ def test_disc_is_the_exponential_smoothed_by_the_beam():
 def test_half_light_diameter_of_a_disc_is_the_width_that_scorers_compare():
     source = one_source(b_maj_arcsec=20.0, b_min_arcsec=20.0, size_class=3)
     made = components(source, np.array([[150.0, 150.0]]), 0.6, 0.42, np.random.default_rng(0))[0]
-    image = render(made, (301, 301), covariance(*np.array([2.5, 2.5, 0.0])), tolerance=1e-12)
+    image = render(made, (301, 301), covariance(2.5, 2.5, 0.0), tolerance=1e-12)
     away = np.hypot(*(np.indices(image.shape) - 150))
     assert image[away < 20.0 * np.sqrt(2) / 2 / 0.6].sum() / image.sum() == pytest.approx(0.5, abs=0.01)
 

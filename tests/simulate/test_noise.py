@@ -12,7 +12,7 @@ BEAM = (3.5, 2.5, 30.0)
 def with_sources(noise, rng, n=300):
     """Beam-shaped sources of 5 to 500 rms at random places."""
     image = noise.copy()
-    inverse = np.linalg.inv(covariance(*(np.array(part) for part in BEAM)))
+    inverse = np.linalg.inv(covariance(*BEAM))
     along = np.arange(-8, 9)
     offset = np.stack(np.meshgrid(along, along, indexing="ij"), axis=-1)
     beam = np.exp(-0.5 * np.einsum("yxi,ij,yxj->yx", offset, inverse, offset))
@@ -31,7 +31,7 @@ def test_white_beam_is_what_smoothed_white_noise_has():
     lags, size = 6, 64
     along = np.fft.fftfreq(size)
     frequency = np.stack(np.meshgrid(along, along, indexing="ij"), axis=-1)
-    beam = covariance(*(np.array(part) for part in BEAM))
+    beam = covariance(*BEAM)
     response = np.exp(-2 * np.pi**2 * np.einsum("yxi,ij,yxj->yx", frequency, beam, frequency))
     product = np.fft.ifft2(response**2).real
     lag = np.arange(-lags, lags + 1)

@@ -7,7 +7,7 @@ import pytest
 from astropy.wcs import WCS
 
 from pipeline.errors import UserError
-from pipeline.sky.geometry import pixel_angle
+from pipeline.sky.geometry import ellipse_to_pixel
 from pipeline.sky.regions import write_regions
 
 RA, DEC = np.array([0.00001, 359.99999, 180.0]), np.array([-30.0, 0.0, 89.9])
@@ -40,7 +40,7 @@ def test_regions_package_reads_them(tmp_path):
     wcs.wcs.ctype, wcs.wcs.crval = ("RA---TAN", "DEC--TAN"), (180.0, 89.9)
     wcs.wcs.cdelt = (-1e-4, 1e-4)
     drawn = found[2].to_pixel(wcs)
-    theta = pixel_angle(wcs, *(np.array([value]) for value in (drawn.center.x, drawn.center.y)), PA[2:])
+    _, _, theta = ellipse_to_pixel(wcs, [drawn.center.x], [drawn.center.y], [2.0], [1.0], PA[2:])
     assert abs((drawn.angle.to_value("deg") - theta[0] + 90) % 180 - 90) < 0.01
 
 
