@@ -17,6 +17,7 @@ from pipeline.detect.calibrate import Calibrated
 from pipeline.detect.continuum import VALUES, PixelBeam, smear
 from pipeline.detect.image import TILE, ContinuumImage, by_tile
 from pipeline.detect.model import Model
+from pipeline.detect.official import official_table
 from pipeline.detect.resample import SLACK, Sampling, choose_sampling, miss
 from pipeline.errors import UserError
 from pipeline.provenance import provenance
@@ -37,7 +38,6 @@ LEAST_ATTENUATION = 0.1
 # Values this many spreads of the training objects from their mean are outside what was learnt.
 _SPREADS = 5.0
 _JY_BEAM = u.Jy / u.beam
-_GAUSSIAN = 2
 _WIDEST = 20.0
 _POINT = PixelBeam(0.0, 0.0, 0.0)
 _FORMATS = {".txt": "sdc1", ".reg": "regions"}
@@ -142,29 +142,13 @@ def join_catalogues(tables: Sequence[QTable]) -> QTable:
 
 
 def to_sdc1(table: QTable) -> pd.DataFrame:
-    """The official SDC1 columns of a catalogue; sources without a position or a flux are left out.
-
-    The size is that of a Gaussian (code 2) without the beam, the position angle runs clockwise from west.
-    """
+    """The official SDC1 columns of a catalogue; sources without a position or a flux are left out."""
     ra, dec, flux = (table[name].value for name in ("ra", "dec", "flux"))
-    kept = np.isfinite(ra) & np.isfinite(dec) & np.isfinite(flux)
-    names = [name[2:] for name in table.colnames if name.startswith("p_")]
-    chance = np.stack([np.asarray(table[f"p_{name}"]) for name in names], axis=1)
-    columns = {
-        "id": np.asarray(table["id"]),
-        "ra_core": ra,
-        "dec_core": dec,
-        "ra_cent": ra,
-        "dec_cent": dec,
-        "flux": flux,
-        "core_frac": np.asarray(table["core_fraction"]),
-        "b_maj": table["deconvolved_major"].value,
-        "b_min": table["deconvolved_minor"].value,
-        "pa": (90.0 - table["deconvolved_pa"].value) % 180.0,
-        "size": np.full(len(table), _GAUSSIAN),
-        "class": 1 + chance.argmax(1),
-    }
-    return pd.DataFrame({name: column[kept] for name, column in columns.items()})
+    chance = np.stack([np.asarray(table[name]) for name in table.colnames if name.startswith("p_")], axis=1)
+    intrinsic = tuple(table[f"deconvolved_{name}"].value for name in ("major", "minor", "pa"))
+    core, number = (np.asarray(table[name]) for name in ("core_fraction", "id"))
+    rows = official_table(ra, dec, flux, core, intrinsic, chance.argmax(1), number)
+    return rows[np.isfinite(ra) & np.isfinite(dec) & np.isfinite(flux)].reset_index(drop=True)
 
 
 def detection_format(path: str | os.PathLike, fmt: str | None = None) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
 from pipeline.detect.labelled import LabelledArea
-from pipeline.detect.official import official_table
+from pipeline.detect.official import official_detections
 from pipeline.detect.predict import Detections, Search, detect
 from pipeline.detect.train import Detector
 from pipeline.errors import UserError
@@ -44,7 +44,7 @@ def choose(
     found, truths, tables = [], [], []
     for area in areas:
         detections = detect_area(detector, area, search)
-        table = official_table(detections, area.image)
+        table = official_detections(detections, area.image)
         truth, totals = _truth(detections, table, area, challenge)
         found.append(detections)
         truths.append(truth)

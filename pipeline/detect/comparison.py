@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 from pipeline.detect.continuum import CLASSES, gaussian_axes
 from pipeline.detect.measures import chance_matches
 from pipeline.detect.objects import Objects
+from pipeline.detect.official import official_table
 from pipeline.detect.precision import COCO_THRESHOLDS, match_boxes
 from pipeline.errors import UserError
 from pipeline.score.challenge import Challenge
@@ -27,7 +28,8 @@ UNITS = {
 }  # fmt: skip
 """The measures of a source in a catalogue and their units; the errors of positions are in arcsec."""
 _NEEDED = (*UNITS, *(f"p_{name}" for name in CLASSES))
-GAUSSIAN = 2
+_PLACE = ("ra", "dec", "flux", "core_fraction")
+_INTRINSIC = ("deconvolved_major", "deconvolved_minor", "deconvolved_pa")
 LIMITS = (3.0, 5.0)
 """True signal-to-noise ratios above which average precision is measured."""
 IOUS = (0.1, 0.3, 0.5, 0.75)
@@ -115,24 +117,13 @@ def listed(catalogue: Table | pd.DataFrame, wcs: WCS, beam: Beam) -> tuple[pd.Da
         found = table[list(_NEEDED)].copy()
         found["label"] = found[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(1) if len(found) else 0
         found["x"], found["y"] = sky_to_pixel(wcs, found["ra"], found["dec"])
-        submission = official(found)
+        places, intrinsic = ([found[name].to_numpy(float) for name in names] for names in (_PLACE, _INTRINSIC))
+        submission = official_table(*places, intrinsic, found["label"].to_numpy(int))
     for name in (*(f"{name}_error" for name in UNITS), "probability", "snr"):
         found[name] = table[name].to_numpy(float) if name in table else np.nan
     sure = np.isfinite(found["probability"]).all()
     found["rank"] = found["probability" if sure else "flux"].to_numpy()
     return submission, found
-
-
-def official(found: pd.DataFrame) -> pd.DataFrame:
-    """Measures and "label" `(n,)` as rows with the official SDC1 columns; an unresolved source has size 0."""
-    ra, dec = found["ra"].to_numpy(float), found["dec"].to_numpy(float)
-    columns = {"id": np.arange(1, len(found) + 1), "ra_core": ra, "dec_core": dec, "ra_cent": ra, "dec_cent": dec}
-    columns |= {"flux": found["flux"], "core_frac": np.clip(found["core_fraction"], 0, 1)}
-    columns |= {f"b_{axis[:3]}": np.nan_to_num(found[f"deconvolved_{axis}"]) for axis in ("major", "minor")}
-    # The official position angle runs clockwise from west.
-    columns["pa"] = (90.0 - np.nan_to_num(found["deconvolved_pa"])) % 180.0
-    columns |= {"size": np.full(len(found), GAUSSIAN), "class": found["label"].to_numpy(int) + 1}
-    return pd.DataFrame({name: np.asarray(values) for name, values in columns.items()})
 
 
 def measures(table: pd.DataFrame, wcs: WCS, beam: Beam) -> pd.DataFrame:

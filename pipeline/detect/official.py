@@ -1,4 +1,4 @@
-"""Detections of a continuum image as a table with the official columns of the SDC1, for scores."""
+"""Sources as a table with the official columns of the SDC1, for scores and submissions."""
 
 import numpy as np
 import pandas as pd
@@ -12,27 +12,50 @@ from pipeline.sky.geometry import ellipse_to_sky, pixel_to_sky
 _GAUSSIAN = 2
 
 
-def official_table(detections: Detections, image: ContinuumImage) -> pd.DataFrame:
-    """One row (n,) a detection: intrinsic sizes as Gaussian FWHM, flux corrected for the primary beam."""
+def official_table(
+    ra: np.ndarray,
+    dec: np.ndarray,
+    flux: np.ndarray,
+    core_fraction: np.ndarray,
+    intrinsic: tuple[np.ndarray, np.ndarray, np.ndarray],
+    label: np.ndarray,
+    number: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """One row (n,) a source, its size that of a Gaussian (code 2).
+
+    Parameters
+    ----------
+    ra, dec : [deg], of the core as of the centroid. flux : integrated, corrected for the primary beam [Jy].
+    intrinsic : major and minor FWHM [arcsec] and position angle east of north [deg] without the beam; what is NaN is
+        0, as of an unresolved source. label : index of the class. number : ids, from 1 where they are left out.
+    """
+    major, minor, pa = (np.nan_to_num(np.asarray(part, float)) for part in intrinsic)
+    return pd.DataFrame(
+        {
+            "id": np.arange(1, len(ra) + 1) if number is None else number,
+            "ra_core": ra,
+            "dec_core": dec,
+            "ra_cent": ra,
+            "dec_cent": dec,
+            "flux": flux,
+            "core_frac": np.clip(core_fraction, 0, 1),
+            "b_maj": major,
+            "b_min": minor,
+            # The official position angle runs clockwise from west.
+            "pa": (90.0 - pa) % 180.0,
+            "size": np.full(len(ra), _GAUSSIAN),
+            "class": label + 1,
+        }
+    )
+
+
+def official_detections(detections: Detections, image: ContinuumImage) -> pd.DataFrame:
+    """The official rows (n,) of what is detected in an image, before it is calibrated."""
     value = dict(zip(VALUES, detections.values.T, strict=True))
     x, y = detections.centre[:, 1], detections.centre[:, 0]
     ra, dec = pixel_to_sky(image.reader.wcs, x, y)
     axes = np.exp(np.stack([value["ln_major"], value["ln_minor"]])) * image.beam.mean
     theta = np.degrees(np.arctan2(value[SINE], value[COSINE])) / 2
-    major, minor, pa = ellipse_to_sky(image.reader.wcs, x, y, axes.max(0), axes.min(0), theta)
-    return pd.DataFrame(
-        {
-            "id": np.arange(1, len(detections) + 1),
-            "ra_core": ra,
-            "dec_core": dec,
-            "ra_cent": ra,
-            "dec_cent": dec,
-            "flux": np.exp(value["ln_flux"]) * detections.rms / image.attenuation_at(ra, dec),
-            "core_frac": np.clip(value["core_fraction"], 0, 1),
-            "b_maj": major,
-            "b_min": minor,
-            "pa": (90.0 - pa) % 180.0,
-            "size": _GAUSSIAN,
-            "class": detections.classes.argmax(1) + 1 if detections.classes.size else 3,
-        }
-    )
+    intrinsic = ellipse_to_sky(image.reader.wcs, x, y, axes.max(0), axes.min(0), theta)
+    flux = np.exp(value["ln_flux"]) * detections.rms / image.attenuation_at(ra, dec)
+    return official_table(ra, dec, flux, value["core_fraction"], intrinsic, detections.classes.argmax(1))

@@ -10,7 +10,7 @@ from pipeline.detect.areas import Section
 from pipeline.detect.choose import choose
 from pipeline.detect.continuum import NAMES
 from pipeline.detect.labelled import LabelledArea
-from pipeline.detect.official import official_table
+from pipeline.detect.official import official_detections
 from pipeline.detect.predict import Detections, Search
 from pipeline.errors import UserError
 from pipeline.score.match import score
@@ -68,7 +68,7 @@ def test_the_figures_are_those_of_the_catalogue_above_the_threshold(sky, areas, 
     for seed in (0, 1):
         found = said(sky, seed)
         kept = chosen.calibrator.apply(found, names).probability >= chosen.threshold
-        matches = score(CHALLENGE, official_table(found, sky.image), sky.truth).matches
+        matches = score(CHALLENGE, official_detections(found, sky.image), sky.truth).matches
         detections += kept.sum()
         matched += kept[matches.submission].sum()
     assert chosen.figures["detections"] == detections > 0
@@ -78,7 +78,7 @@ def test_the_figures_are_those_of_the_catalogue_above_the_threshold(sky, areas, 
 
 def test_the_truth_of_a_detection_is_its_match(sky):
     found = said(sky, 0)
-    table = official_table(found, sky.image)
+    table = official_detections(found, sky.image)
     area = LabelledArea(sky.image, sky.truth, whole(sky.image))
     truth, totals = module._truth(found, table, area, CHALLENGE)
     away = np.abs(truth.centre - found.centre).max(1)

@@ -8,7 +8,7 @@ import torch
 from pipeline.detect import continuum
 from pipeline.detect.continuum import GAUSSIAN_WIDTH, VALUES, PixelBeam, dilution, gaussian_axes, smear, to_objects
 from pipeline.detect.image import by_tile
-from pipeline.detect.official import official_table
+from pipeline.detect.official import official_detections
 from pipeline.detect.predict import Detections
 from pipeline.detect.symmetry import symmetries
 from pipeline.sky.geometry import pixel_to_sky
@@ -87,7 +87,7 @@ def test_detections_that_say_the_truth_become_the_truth_table(memory):
         classes=np.eye(3)[objects.label],
         rms=image.rms_at(objects.centre),
     )
-    table = official_table(found, image)
+    table = official_detections(found, image)
     np.testing.assert_allclose(table[["ra_cent", "dec_cent"]], truth[["ra_cent", "dec_cent"]], atol=1e-9)
     for name in ("flux", "b_maj", "b_min", "core_frac"):
         np.testing.assert_allclose(table[name], truth[name], rtol=1e-4)
