@@ -213,6 +213,33 @@ def test_sidelobes_surround_bright_sources_and_leave_their_peak():
     assert abs(residual.mean()) < 0.5 * residual.std()
 
 
+def test_only_sources_above_a_flux_have_sidelobes():
+    changes = {"rms": 1e-9, "flux_limit": 1e3, "density": 3.0}
+    clean = field(**changes)
+    brightest = clean.truth["flux_jy"].max() / 1e-9
+    bare = field(**changes, sidelobes=0.1, sidelobes_above=1.01 * brightest)
+    np.testing.assert_array_equal(bare.frame.data, clean.frame.data)
+    assert np.any(field(**changes, sidelobes=0.1, sidelobes_above=0.99 * brightest).frame.data != clean.frame.data)
+
+
+def test_a_broader_response_dilutes_a_point_and_keeps_its_sum():
+    sharp, broad = alone(one_source()), alone(one_source(), broadening=1.4)
+    assert broad.frame.data.max() / sharp.frame.data.max() == pytest.approx(1 / 1.4, rel=0.03)
+    assert broad.frame.data.sum() == pytest.approx(sharp.frame.data.sum(), rel=3e-3)
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.6])
+def test_a_disc_is_as_large_as_its_scale(scale):
+    source = one_source(b_maj_arcsec=2.0, b_min_arcsec=2.0, size_class=3)
+    made = alone(source, disc_scale=scale, beam_arcsec=(0.9, 0.9, 0.0))
+    x, y = made.truth[["x", "y"]].to_numpy()[0]
+    rows, columns = np.indices(made.frame.data.shape)
+    near = made.frame.data * (np.hypot(rows - y, columns - x) < 25)
+    seen = (near * (rows - y) ** 2).sum() / near.sum()
+    # An exponential disc has a variance of 3 scale lengths squared along an axis, the beam adds its own.
+    assert seen - 1.5**2 / (8 * np.log(2)) == pytest.approx(3 * (scale * 2.0 / 0.6) ** 2, rel=0.05)
+
+
 def test_frame_is_written_and_read_back(tmp_path):
     made = field()
     write_frame(tmp_path / "field.fits", made.frame)
