@@ -8,13 +8,12 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
+from pipeline.data.tiles import Reader, Section
 from pipeline.errors import UserError
 
 MAD_TO_SIGMA = 1.4826
+_LEAST_VALID, _CLIP, _ROUNDS = 0.1, 5.0, 2
 _PIXELS_AT_ONCE = 1 << 22
-
-Section = tuple[slice, ...]
-Reader = Callable[[Section], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -26,43 +25,12 @@ class Background:
     shape : of the frame, N axes.
     edges : per axis the borders of the cells in pixels, ascending, first 0 and last the size of the axis.
     median, rms : float64 (*cells), in the unit of the frame.
-    maps : None, or readers of a median and an rms map of the frame's shape that take the place of the mesh.
     """
 
     shape: tuple[int, ...]
     edges: tuple[np.ndarray, ...]
     median: np.ndarray
     rms: np.ndarray
-    maps: tuple[Reader | None, Reader] | None = None
-
-    @classmethod
-    def from_map(
-        cls,
-        rms: Reader,
-        shape: Sequence[int],
-        median: Reader | None = None,
-        mesh: int | Sequence[int] = 128,
-        where: object = "rms map",
-    ) -> "Background":
-        """A background whose rms, and median where given (else 0), are read from maps of the frame's `shape`.
-
-        The rms map is read through once, in sections, for `summary` and to check it.
-
-        Raises
-        ------
-        UserError : the rms map holds negative values or no valid one.
-        """
-        shape, mesh = _shapes(shape, mesh)
-
-        def positive(section: Section) -> np.ndarray:
-            values = np.asarray(rms(section))
-            if np.any(values < 0):
-                raise UserError(where, "holds negative values", "give the standard deviation of the noise per pixel")
-            return values
-
-        edges, levels, _ = _measure(positive, shape, mesh, 0.0, np.inf, 0, where)
-        levels = _settled(levels)
-        return cls(shape, edges, np.zeros_like(levels), levels, (median, rms))
 
     def at(self, section: Sequence[slice]) -> tuple[np.ndarray, np.ndarray]:
         """The median and the rms of a section of the frame, float32 (*section) each.
@@ -73,25 +41,17 @@ class Background:
         spans = [part.indices(size) for part, size in zip(section, self.shape, strict=True)]
         if any(step != 1 or stop < start for start, stop, step in spans):
             raise ValueError("a section is read with step 1")
-        if self.maps is None:
-            return _interpolate(self.median, self.edges, spans), _interpolate(self.rms, self.edges, spans)
-        section = tuple(slice(start, stop) for start, stop, _ in spans)
-        read_median, read_rms = self.maps
-        rms = np.array(read_rms(section), np.float32)
-        return (np.zeros_like(rms) if read_median is None else np.array(read_median(section), np.float32)), rms
+        return _interpolate(self.median, self.edges, spans), _interpolate(self.rms, self.edges, spans)
 
     def at_positions(self, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The median and the rms of the pixels nearest to positions `(n, N)`, float64 (n,) each."""
         last = np.array(self.shape) - 1
         pixels = np.clip(np.rint(np.nan_to_num(centres)), 0, last).astype(int)
-        if self.maps is None:
-            middles = [(borders[:-1] + borders[1:] - 1) / 2 for borders in self.edges]
-            places = [np.interp(pixels[:, axis], middle, np.arange(len(middle))) for axis, middle in enumerate(middles)]
-            return tuple(
-                ndimage.map_coordinates(cells, places, order=1, mode="nearest") for cells in (self.median, self.rms)
-            )
-        single = [self.at([slice(at, at + 1) for at in pixel]) for pixel in pixels]
-        return tuple(np.array([part[which].item() for part in single]) for which in (0, 1))
+        middles = [(borders[:-1] + borders[1:] - 1) / 2 for borders in self.edges]
+        places = [np.interp(pixels[:, axis], middle, np.arange(len(middle))) for axis, middle in enumerate(middles)]
+        return tuple(
+            ndimage.map_coordinates(cells, places, order=1, mode="nearest") for cells in (self.median, self.rms)
+        )
 
     def summary(self) -> dict[str, float]:
         """The median, least and greatest rms of the cells, and their median background, in the frame's unit."""
@@ -107,17 +67,14 @@ def measure_background(
     read: Reader,
     shape: Sequence[int],
     mesh: int | Sequence[int] = 128,
-    min_valid: float = 0.1,
-    clip: float = 5.0,
-    rounds: int = 2,
     where: object = "frame",
 ) -> Background:
     """Measure the background of a frame, N axes, that `read(section)` gives in sections.
 
-    In every cell the median, and 1.4826 times the median absolute deviation (MAD), of the valid pixels, after
-    `rounds` rounds in which the pixels further than `clip` MADs from the median are left out: 5 MADs are 3.4 sigma,
-    which costs pure Gaussian noise 0.1 % of its rms and holds the sources off. Infinite and NaN pixels are not valid.
-    Cells of fewer than `min_valid` valid pixels, and cells without noise (a border filled with zeros) when others
+    In every cell the median, and 1.4826 times the median absolute deviation (MAD), of the valid pixels, after two
+    rounds in which the pixels further than 5 MADs from the median are left out: these are 3.4 sigma, which costs pure
+    Gaussian noise 0.1 % of its rms and holds the sources off. Infinite and NaN pixels are not valid.
+    Cells of fewer than a tenth of valid pixels, and cells without noise (a border filled with zeros) when others
     have some, take the mean of their neighbours. A median filter of three cells then removes what a bright source
     does to one cell. A rest of less than half a cell at the end of an axis belongs to the last cell.
 
@@ -133,7 +90,12 @@ def measure_background(
     UserError : no cell has enough valid pixels.
     """
     shape, mesh = _shapes(shape, mesh)
-    edges, median, rms = _measure(read, shape, mesh, min_valid, clip, rounds, where)
+    edges = tuple(_edges(size, side) for size, side in zip(shape, mesh, strict=True))
+    median, rms = (np.full([len(borders) - 1 for borders in edges], np.nan) for _ in range(2))
+    for cells, section in _strips(edges):
+        median[cells], rms[cells] = _statistics(_blocks(read(section), cells[-1]))
+    if not np.any(np.isfinite(rms)):
+        raise UserError(where, "holds no valid pixels or too few to measure its noise", "check the frame")
     if np.any(rms > 0):
         noiseless = rms == 0
         median[noiseless], rms[noiseless] = np.nan, np.nan
@@ -146,16 +108,6 @@ def _shapes(shape: Sequence[int], mesh: int | Sequence[int]) -> tuple[tuple[int,
     if not shape or min(shape) < 1 or len(mesh) != len(shape) or min(mesh) < 1:
         raise ValueError(f"a mesh {mesh} does not fit a frame {shape}")
     return shape, mesh
-
-
-def _measure(read: Reader, shape, mesh, min_valid: float, clip: float, rounds: int, where: object):
-    edges = tuple(_edges(size, side) for size, side in zip(shape, mesh, strict=True))
-    median, rms = (np.full([len(borders) - 1 for borders in edges], np.nan) for _ in range(2))
-    for cells, section in _strips(edges):
-        median[cells], rms[cells] = _statistics(_blocks(read(section), cells[-1]), min_valid, clip, rounds)
-    if not np.any(np.isfinite(rms)):
-        raise UserError(where, "holds no valid pixels or too few to measure its noise", "check the frame")
-    return edges, median, rms
 
 
 def _settled(cells: np.ndarray) -> np.ndarray:
@@ -194,14 +146,14 @@ def _blocks(data: np.ndarray, run: slice) -> np.ndarray:
     return blocks
 
 
-def _statistics(blocks: np.ndarray, min_valid: float, clip: float, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # With the pixels of a cell in order, medians, clipping and deviations are places in the row: one sort serves all.
     start, stop = np.zeros(len(blocks), int), np.count_nonzero(~np.isnan(blocks), axis=-1)
-    valid = stop >= max(1.0, min_valid * blocks.shape[-1])
+    valid = stop >= max(1.0, _LEAST_VALID * blocks.shape[-1])
     blocks, start, stop = blocks[valid], start[valid], stop[valid]
     median, mad = _median(blocks, start, stop), _mad(blocks, start, stop)
-    for _ in range(rounds):
-        low, high = median - clip * mad, median + clip * mad
+    for _ in range(_ROUNDS):
+        low, high = median - _CLIP * mad, median + _CLIP * mad
         start, stop = (
             _first(start, stop, lambda at, low=low: _take(blocks, at) >= low),
             _first(start, stop, lambda at, high=high: _take(blocks, at) > high),

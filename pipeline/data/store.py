@@ -18,7 +18,6 @@ from pipeline.files import atomic
 
 FORMAT = "fleming-dataset"
 FORMAT_VERSION = 1
-UNLABELLED = -1
 
 _CHUNK_BYTES = 65536
 _RUN_BYTES = 32 << 20

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.data.background import Background, Reader
-from pipeline.data.tiles import Tile, read_ahead, tiles
+from pipeline.data.background import Background
+from pipeline.data.tiles import Reader, Tile, read_ahead, tiles
 from pipeline.detect.boxes import suppress_by_distance
 from pipeline.detect.inputs import network_input
 from pipeline.detect.method import AnyLayout

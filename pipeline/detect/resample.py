@@ -8,7 +8,7 @@ import numpy as np
 from astropy.wcs import WCS
 from scipy import ndimage
 
-from pipeline.data.background import Reader
+from pipeline.data.tiles import Reader
 from pipeline.detect.continuum import PixelBeam, dilution, smear
 from pipeline.errors import UserError
 from pipeline.sky.geometry import ellipse_axes, ellipse_to_sky

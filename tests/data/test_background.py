@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.data.background import MAD_TO_SIGMA, Background, measure_background
+from pipeline.data.background import MAD_TO_SIGMA, measure_background
 from pipeline.errors import UserError
 
 SHAPES = {1: (200,), 2: (64, 80), 3: (16, 24, 32)}
@@ -126,15 +126,3 @@ def test_frame_without_valid_pixels_is_refused():
     frame = np.full((40, 40), np.nan)
     with pytest.raises(UserError, match="image.fits: holds no valid pixels"):
         measure_background(reader(frame), frame.shape, 16, where="image.fits")
-
-
-def test_maps_are_read_by_section():
-    level, noise_map = noise((40, 50), 6), np.abs(noise((40, 50), 7)) + 1
-    background = Background.from_map(reader(noise_map), level.shape, reader(level), 16)
-    section = (slice(3, 20), slice(None))
-    median, rms = background.at(section)
-    assert np.array_equal(median, level[section]) and np.array_equal(rms, noise_map[section])
-    assert background.summary()["median_rms"] == pytest.approx(np.median(noise_map), rel=0.1)
-    assert np.all(Background.from_map(reader(noise_map), level.shape).at(section)[0] == 0)
-    with pytest.raises(UserError, match="negative"):
-        Background.from_map(reader(-noise_map), level.shape)
