@@ -7,21 +7,30 @@ import astropy.units as u
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from astropy.table import QTable
 from astropy.wcs import WCS
 
 from pipeline.data.background import Background
+from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
 from pipeline.detect.comparison import UNITS, measures
-from pipeline.detect.continuum import CLASSES, PixelBeam
+from pipeline.detect.continuum import CLASSES, NAMES, PixelBeam
+from pipeline.detect.head import Layout
 from pipeline.detect.image import ContinuumImage, MemoryReader
+from pipeline.detect.inputs import input_channels
+from pipeline.detect.model import Model
 from pipeline.detect.objects import Objects
+from pipeline.detect.predict import Detections
 from pipeline.detect.task import train
 from pipeline.detect.task_settings import DetectSettings
+from pipeline.detect.train import Detector
+from pipeline.nn.network import build
 from pipeline.score.sdc1 import Sdc1
 from pipeline.score.tables import read_table
 from pipeline.simulate.continuum import simulate
 from pipeline.simulate.continuum_settings import ContinuumSettings
 from pipeline.simulate.field_files import write_field
+from pipeline.simulate.noise import white_beam
 from pipeline.sky.fitsout import frame_hdus
 from pipeline.sky.geometry import pixel_to_sky
 from pipeline.sky.headers import Beam
@@ -120,6 +129,46 @@ class Memory:
 @pytest.fixture(scope="session")
 def memory():
     return Memory
+
+
+def _random_model(ndim=2, names=NAMES, **trained):
+    """A random network that takes much of an image for sources, with a calibrator of random weights."""
+    p = len(names.values)
+    mean, spread = (*[1.6] * ndim, 2.5, 2.0, -0.5, -1.0, 0.0, 0.0, 0.3)[: ndim + p], (*[0.5] * (ndim + p),)
+    layout = Layout(names.values, names.classes, (2,) * ndim, mean, spread)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        shape = (input_channels(len(names.conditions)), *[32] * ndim)
+        network = build(f"C-8.4_s2_p1 C-8.3 C-{layout.channels}.3_linear_none", ndim, shape).eval()
+        with torch.no_grad():
+            last = [module for module in network.modules() if hasattr(module, "weight")][-1]
+            last.weight.mul_(3.0)
+    calibrator = _calibrator(ndim, p, len(names.classes))
+    told = {"beam": [2.3, 2.7], "noise": [white_beam((2.5, 2.5, 0.0)).to_dict()], "noise_tolerance": 0.2} | trained
+    return Model(Detector(network, layout, names), calibrator, 0.3, 2.75, False, told)
+
+
+def _calibrator(ndim, p, classes) -> Calibrator:
+    random = np.random.default_rng(0)
+    n = 40
+    found = Detections(
+        logit=random.normal(size=n),
+        centre=random.uniform(0, 64, (n, ndim)),
+        size=random.uniform(4, 8, (n, ndim)),
+        values=random.normal(size=(n, p)),
+        width=random.uniform(0.1, 1.0, (n, ndim + p)),
+        classes=random.normal(size=(n, classes)),
+        rms=np.ones(n),
+    )
+    truth = Truth(found.logit > random.normal(size=n), found.centre + 0.1, found.values + 0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.detect.calibrate._STEPS", 30)
+        return fit_calibrator([found], [truth], 0)
+
+
+@pytest.fixture(scope="session")
+def random_model():
+    return _random_model
 
 
 @dataclass

@@ -9,24 +9,17 @@ import warnings
 import astropy.units as u
 import numpy as np
 import pytest
-import torch
 from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 
 from pipeline.detect import apply
 from pipeline.detect.apply import BeamMismatchWarning, EmptySkyWarning, PurityWarning, detect_image, detect_images
-from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
 from pipeline.detect.continuum import NAMES
-from pipeline.detect.head import Layout
 from pipeline.detect.image import ContinuumImage, MemoryReader
-from pipeline.detect.inputs import input_channels
-from pipeline.detect.model import Model
-from pipeline.detect.predict import Detections
 from pipeline.detect.resample import ResampledReader
 from pipeline.detect.texture import NoiseMismatchWarning
-from pipeline.detect.train import Detector, Names
+from pipeline.detect.train import Names
 from pipeline.errors import FlemingWarning, UserError
-from pipeline.nn.network import build
 from pipeline.score.sdc1 import Sdc1
 from pipeline.score.tables import read_table
 from pipeline.simulate.noise import white_beam
@@ -44,44 +37,8 @@ def _exact(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def model():
-    return make_model()
-
-
-def make_model(ndim=2, names=NAMES, **trained):
-    """A random network that takes much of an image for sources, with a calibrator of random weights."""
-    p = len(names.values)
-    mean, spread = (*[1.6] * ndim, 2.5, 2.0, -0.5, -1.0, 0.0, 0.0, 0.3)[: ndim + p], (*[0.5] * (ndim + p),)
-    layout = Layout(names.values, names.classes, (2,) * ndim, mean, spread)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        shape = (input_channels(len(names.conditions)), *[32] * ndim)
-        network = build(f"C-8.4_s2_p1 C-8.3 C-{layout.channels}.3_linear_none", ndim, shape).eval()
-        with torch.no_grad():
-            last = [module for module in network.modules() if hasattr(module, "weight")][-1]
-            last.weight.mul_(3.0)
-    with warnings.catch_warnings():
-        calibrator = _calibrator(ndim, p, len(names.classes))
-    told = {"beam": [2.3, 2.7], "noise": [white_beam((FWHM, FWHM, 0.0)).to_dict()], "noise_tolerance": 0.2} | trained
-    return Model(Detector(network, layout, names), calibrator, 0.3, 2.75, False, told)
-
-
-def _calibrator(ndim, p, classes) -> Calibrator:
-    random = np.random.default_rng(0)
-    n = 40
-    found = Detections(
-        logit=random.normal(size=n),
-        centre=random.uniform(0, 64, (n, ndim)),
-        size=random.uniform(4, 8, (n, ndim)),
-        values=random.normal(size=(n, p)),
-        width=random.uniform(0.1, 1.0, (n, ndim + p)),
-        classes=random.normal(size=(n, classes)),
-        rms=np.ones(n),
-    )
-    truth = Truth(found.logit > random.normal(size=n), found.centre + 0.1, found.values + 0.1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.detect.calibrate._STEPS", 30)
-        return fit_calibrator([found], [truth], 0)
+def model(random_model):
+    return random_model()
 
 
 def sky(shape=(96, 96), seed=0, rms=1e-6, fwhm=FWHM, sources=10):
@@ -271,11 +228,11 @@ def test_resampled_images_are_catalogued_in_their_own_pixels_and_beam(tmp_path, 
         assert len(point) == len(table)
 
 
-def test_noise_of_another_texture_is_named(tmp_path, model):
+def test_noise_of_another_texture_is_named(tmp_path, model, random_model):
     rough = sky(fwhm=0.5, sources=0)
     with pytest.warns(NoiseMismatchWarning, match=r"^.*a\.fits: .*0\.\d\d.*; .*fleming adapt.*\.$"):
         find(store(tmp_path / "a.fits", rough), model)
-    known = make_model(noise=[white_beam((w, w, 0.0)).to_dict() for w in (0.4, FWHM)])
+    known = random_model(noise=[white_beam((w, w, 0.0)).to_dict() for w in (0.4, FWHM)])
     find(store(tmp_path / "a.fits", rough), known)
     find(store(tmp_path / "a.fits", sky((24, 14))), known)
 
@@ -302,8 +259,8 @@ def test_purity_sets_the_threshold(tmp_path, model):
         find(path, model, purity=1.5)
 
 
-def test_an_empty_sky_gives_an_empty_catalogue_in_every_format(tmp_path):
-    strict = make_model()
+def test_an_empty_sky_gives_an_empty_catalogue_in_every_format(tmp_path, random_model):
+    strict = random_model()
     strict.threshold = 1.1
     outs = [tmp_path / f"c.{suffix}" for suffix in ("fits", "ecsv", "vot", "csv", "txt", "reg")]
     with pytest.warns(EmptySkyWarning, match=r"^.*a\.fits: no source .*; .*\.$"):
@@ -382,10 +339,10 @@ def test_images_that_cannot_be_searched_are_refused_in_a_sentence(tmp_path, mode
     refusal(tmp_path, model, sky(), "pixels", fwhm=150.0)
 
 
-def test_models_of_something_else_are_refused(tmp_path):
+def test_models_of_something_else_are_refused(tmp_path, random_model):
     names = Names((), ("a",), NAMES.conditions)
-    refusal(tmp_path, make_model(2, names), sky(), "continuum")
-    refusal(tmp_path, make_model(1, Names((), ("a",), ())), sky(), "spectra")
+    refusal(tmp_path, random_model(2, names), sky(), "continuum")
+    refusal(tmp_path, random_model(1, Names((), ("a",), ())), sky(), "spectra")
 
 
 def test_all_mistakes_are_told_before_the_work(tmp_path, model):
