@@ -16,7 +16,7 @@ from astropy.table import QTable
 from pipeline.data.background import measure_background
 from pipeline.detect.calibrate import Calibrated
 from pipeline.detect.catalogue import detection_format, join_catalogues, make_catalogue, sampling_of, write_detections
-from pipeline.detect.continuum import VALUES
+from pipeline.detect.continuum import VALUES, pixel_ellipse
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.measures import threshold_for_purity
 from pipeline.detect.model import Model, check_continuum, load
@@ -216,11 +216,10 @@ def _to_image(calibrated: Calibrated, seen: ContinuumImage, image: ContinuumImag
     at = {name: index for index, name in enumerate(VALUES)}
     centre, values = sampling.to_image(found.centre), found.values.copy()
     rms = image.rms_at(centre)
-    major, minor = (seen.beam.mean * np.exp(values[:, at[name]]) for name in ("ln_major", "ln_minor"))
-    theta = np.rad2deg(np.arctan2(values[:, at["sin_2pa"]], values[:, at["cos_2pa"]])) / 2
+    ellipse = pixel_ellipse(values, seen.beam)
     gain = np.log(found.rms / rms)
     values[:, at["ln_flux"]] += gain
-    values[:, at["ln_peak"]] += gain + np.log(dilution_ratio(major, minor, theta, seen.beam, sampling, image.beam))
+    values[:, at["ln_peak"]] += gain + np.log(dilution_ratio(*ellipse, seen.beam, sampling, image.beam))
     values[:, [at["ln_major"], at["ln_minor"]]] += np.log(seen.beam.mean * sampling.step / image.beam.mean)
     scale = np.ones(2 + len(VALUES))
     scale[:2] = sampling.step

@@ -19,6 +19,7 @@ from pipeline.detect.image import TILE, ContinuumImage, by_tile
 from pipeline.detect.model import Model
 from pipeline.detect.official import official_table
 from pipeline.detect.resample import SLACK, Sampling, choose_sampling, miss
+from pipeline.detect.symmetry import COSINE, SINE
 from pipeline.errors import UserError
 from pipeline.provenance import provenance
 from pipeline.score.write import write_sdc1
@@ -204,7 +205,7 @@ def _axes(calibrated: Calibrated, unit: float, turn: np.ndarray, beam: PixelBeam
     widths, width_errors = (
         np.take_along_axis(part[:, [at["ln_major"], at["ln_minor"]]], order, 1).T for part in (values, errors)
     )
-    theta, theta_error = _angle(*(part[:, [at["cos_2pa"], at["sin_2pa"]]].T for part in (values, errors)))
+    theta, theta_error = _angle(*(part[:, [at[COSINE], at[SINE]]].T for part in (values, errors)))
 
     def measured(major, minor, angle):
         # Errors may be so large that nothing is known: the numbers stay finite.

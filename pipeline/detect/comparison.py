@@ -9,7 +9,7 @@ import pandas as pd
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from pipeline.detect.continuum import CLASSES, gaussian_axes
+from pipeline.detect.continuum import CLASSES, gaussian_ellipse
 from pipeline.detect.measures import chance_matches
 from pipeline.detect.objects import Objects
 from pipeline.detect.official import official_table
@@ -132,8 +132,7 @@ def measures(table: pd.DataFrame, wcs: WCS, beam: Beam) -> pd.DataFrame:
     An angle is NaN where there is none.
     """
     ra, dec = table["ra_cent"].to_numpy(float), table["dec_cent"].to_numpy(float)
-    long, short = gaussian_axes(table)
-    angle = (90.0 - table["pa"].to_numpy(float)) % 180.0
+    long, short, angle = gaussian_ellipse(table)
     major, minor, pa = convolve(long, short, angle, beam)
     flux = table["flux"].to_numpy(float)
     x, y = sky_to_pixel(wcs, ra, dec)

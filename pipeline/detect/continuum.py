@@ -48,11 +48,14 @@ class PixelBeam:
         ]
 
 
-def gaussian_axes(truth: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Major and minor axis of each source as the FWHM of a Gaussian [arcsec], from the official columns."""
+def gaussian_ellipse(truth: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Major, minor [arcsec] and position angle east of north [deg] of each source as the FWHM of a Gaussian.
+
+    From the official columns, whose position angle runs clockwise from west.
+    """
     factor = truth["size"].map(GAUSSIAN_WIDTH).to_numpy(float)
     axes = truth[["b_maj", "b_min"]].to_numpy(float) * factor[:, None]
-    return axes.max(1), axes.min(1)
+    return axes.max(1), axes.min(1), (90.0 - truth["pa"].to_numpy(float)) % 180.0
 
 
 def to_objects(
@@ -74,8 +77,7 @@ def to_objects(
     are twice its FWHM.
     """
     x, y = sky_to_pixel(wcs, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))
-    # The official position angle runs clockwise from west.
-    major, minor, theta = ellipse_to_pixel(wcs, x, y, *gaussian_axes(truth), 90.0 - truth["pa"].to_numpy(float))
+    major, minor, theta = ellipse_to_pixel(wcs, x, y, *gaussian_ellipse(truth))
     major, minor = np.maximum(major, LEAST_SIZE * beam.mean), np.maximum(minor, LEAST_SIZE * beam.mean)
     smeared = smear(major, minor, theta, beam)
     flux = truth["flux"].to_numpy(float) * attenuation / rms
@@ -98,6 +100,16 @@ def to_objects(
         snr=snr,
         row=np.arange(len(truth)),
     )
+
+
+def pixel_ellipse(values: np.ndarray, beam: PixelBeam) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Intrinsic major, minor [pixel] and theta [deg] that values (n, P), in the order of `VALUES`, stand for.
+
+    They are what a network said, whose major axis need not be the longer one.
+    """
+    value = dict(zip(VALUES, np.moveaxis(values, -1, 0), strict=True))
+    theta = np.rad2deg(np.arctan2(value[SINE], value[COSINE])) / 2
+    return np.exp(value["ln_major"]) * beam.mean, np.exp(value["ln_minor"]) * beam.mean, theta
 
 
 def smear(major: np.ndarray, minor: np.ndarray, theta: np.ndarray, beam: PixelBeam) -> np.ndarray:

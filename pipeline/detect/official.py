@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.detect.continuum import VALUES
+from pipeline.detect.continuum import VALUES, pixel_ellipse
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.predict import Detections
-from pipeline.detect.symmetry import COSINE, SINE
 from pipeline.sky.geometry import ellipse_to_sky, pixel_to_sky
 
 _GAUSSIAN = 2
@@ -54,8 +53,7 @@ def official_detections(detections: Detections, image: ContinuumImage) -> pd.Dat
     value = dict(zip(VALUES, detections.values.T, strict=True))
     x, y = detections.centre[:, 1], detections.centre[:, 0]
     ra, dec = pixel_to_sky(image.reader.wcs, x, y)
-    axes = np.exp(np.stack([value["ln_major"], value["ln_minor"]])) * image.beam.mean
-    theta = np.degrees(np.arctan2(value[SINE], value[COSINE])) / 2
-    intrinsic = ellipse_to_sky(image.reader.wcs, x, y, axes.max(0), axes.min(0), theta)
+    one, other, theta = pixel_ellipse(detections.values, image.beam)
+    intrinsic = ellipse_to_sky(image.reader.wcs, x, y, np.maximum(one, other), np.minimum(one, other), theta)
     flux = np.exp(value["ln_flux"]) * detections.rms / image.attenuation_at(ra, dec)
     return official_table(ra, dec, flux, value["core_fraction"], intrinsic, detections.classes.argmax(1))

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy import fft
 
-_FWHM = np.sqrt(8 * np.log(2))
+from pipeline.sky.geometry import FWHM
+
 _ANTENNAS, _TIMES, _HOURS = 24, 48, 8.0
 _REACH = 512  # pixels beyond which sidelobes may enter at the opposite border, where they look alike
 
@@ -29,7 +30,7 @@ def _response(size: tuple[int, int], beam, declination: float, rng: np.random.Ge
     baseline is part of an ellipse; here baselines lie in the plane of the equator and along the axis of the Earth.
     """
     # A Gaussian beam of width sigma is the transform of a Gaussian coverage of width 1 / (2 pi sigma).
-    spread = _FWHM / (2 * np.pi * np.sqrt(beam[0] * beam[1]))
+    spread = FWHM / (2 * np.pi * np.sqrt(beam[0] * beam[1]))
     places = rng.standard_normal((_ANTENNAS, 3)) * spread / np.sqrt(2)
     first, second = np.triu_indices(_ANTENNAS, 1)
     x, y, z = (places[first] - places[second]).T[:, :, None]
@@ -49,7 +50,7 @@ def _response(size: tuple[int, int], beam, declination: float, rng: np.random.Ge
     fy, fx = np.meshgrid(fft.fftfreq(size[0]), fft.rfftfreq(size[1]), indexing="ij", sparse=True)
     c, s = np.cos(np.radians(theta)), np.sin(np.radians(theta))
     along, across = fx * c + fy * s, -fx * s + fy * c
-    sigmas = major / _FWHM, minor / _FWHM
+    sigmas = major / FWHM, minor / FWHM
     clean = np.exp(-2 * np.pi**2 * ((along * sigmas[0]) ** 2 + (across * sigmas[1]) ** 2))
     # Peaks of 1 in the image: the mean of a transform over all frequencies.
     return half * (coverage.size / coverage.sum()) - 2 * np.pi * sigmas[0] * sigmas[1] * clean

@@ -11,12 +11,12 @@ from pipeline.errors import UserError
 from pipeline.simulate.noise import covariance
 from pipeline.simulate.populations import EXPONENTIAL, LARGEST
 from pipeline.simulate.render import Gaussians
+from pipeline.sky.geometry import FWHM
 
 # An exponential disc of scale length 1 as Gaussians (Hogg & Lang 2013, PASP 125, 719): fitted here to profiles
 # smoothed by beams of 0.25 to 2 scale lengths, with the flux and second moment kept; 0.7 per cent of the peak at worst.
 _DISC_WEIGHTS = np.array([0.07976, 0.52827, 0.39197])
 _DISC_VARIANCES = np.array([0.19622, 1.40929, 5.7143])
-_FWHM = np.sqrt(8 * np.log(2))
 _LOBE_AT, _LOBE_LENGTH, _LOBE_WIDTH = 0.36, 0.28, 0.6  # of the largest angular size, of the minor axis
 _EMPTY = 1e-3  # of the peak: what a picture of a radio galaxy shows of it
 
@@ -42,7 +42,7 @@ def components(
         (centre[lobes], (flux * core)[lobes], np.zeros((len(lobes), 2, 2))),
     ]
     rest = flux * (1 - core)
-    shape = covariance(major[disc] * disc_scale * _FWHM, minor[disc] * disc_scale * _FWHM, theta[disc])
+    shape = covariance(major[disc] * disc_scale * FWHM, minor[disc] * disc_scale * FWHM, theta[disc])
     for weight, variance in zip(_DISC_WEIGHTS, _DISC_VARIANCES, strict=True):
         rows.append(disc)
         parts.append((centre[disc], flux[disc] * weight, shape * variance))

@@ -7,11 +7,10 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter, maximum_filter
 
 from pipeline.errors import UserError
-from pipeline.sky.geometry import squared_widths
+from pipeline.sky.geometry import FWHM, squared_widths
 
 LAGS = 16
 _MAD = 1.4826  # standard deviation of a Gaussian in units of its median absolute deviation
-_FWHM = np.sqrt(8 * np.log(2))  # FWHM of a Gaussian in units of its standard deviation
 _BLOCK = 512
 _LEAST_VALID = 0.2  # of a block: correlations over fewer pixels scatter more than they tell
 _SOURCE, _GROWN, _OUTLIER = 4.0, 2.5, 4.5
@@ -120,7 +119,7 @@ def white_beam(beam: tuple[float, float, float], rms: float = 1.0, *, lags: int 
 
 def covariance(major: np.ndarray, minor: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """Covariance ``(..., 2, 2)`` in (y, x) [pixels^2] of Gaussians of FWHM `major`, `minor` [pixels], `theta` [deg]."""
-    return squared_widths(np.divide(major, _FWHM), np.divide(minor, _FWHM), theta)[..., ::-1, ::-1]
+    return squared_widths(np.divide(major, FWHM), np.divide(minor, FWHM), theta)[..., ::-1, ::-1]
 
 
 def autocorrelation(image: np.ndarray, lags: int = LAGS) -> np.ndarray:
@@ -162,7 +161,7 @@ def _centred(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _without_sources(values: np.ndarray, valid: np.ndarray, mad: float, beam: float) -> tuple[np.ndarray, float]:
     """The pixels ``(y, x)`` bool that are noise, and their mean level."""
-    smooth = gaussian_filter(values, beam / _FWHM)
+    smooth = gaussian_filter(values, beam / FWHM)
     smooth_mad = _MAD * np.median(np.abs(smooth[valid] - np.median(smooth[valid])))
     radius = max(1, round(beam))
     source = np.zeros(valid.shape, dtype=bool)

@@ -14,6 +14,8 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 from pipeline.sky.headers import Beam
 
 ARCSEC = 3600.0
+FWHM = np.sqrt(8 * np.log(2))
+"""Full width at half maximum of a Gaussian in units of its standard deviation."""
 _RESOLVED = 1e-12  # below this fraction of the beam's variance, a difference is rounding
 
 

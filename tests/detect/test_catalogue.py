@@ -23,7 +23,7 @@ from pipeline.detect.catalogue import (
     to_sdc1,
     write_detections,
 )
-from pipeline.detect.continuum import CLASSES, NAMES, VALUES, PixelBeam, gaussian_axes, to_objects
+from pipeline.detect.continuum import CLASSES, NAMES, VALUES, PixelBeam, gaussian_ellipse, to_objects
 from pipeline.detect.head import Layout
 from pipeline.detect.image import ContinuumImage, MemoryReader
 from pipeline.detect.predict import Detections
@@ -100,7 +100,7 @@ def test_what_a_truth_table_shows_comes_back_from_the_catalogue(position):
     again = to_sdc1(make_catalogue(Calibrated(Detections(**fields), found.probability, found.errors), seen, model()))
     for name in ("ra_cent", "dec_cent"):
         np.testing.assert_allclose(again[name], truth[name], rtol=0, atol=1e-9)
-    major, minor = gaussian_axes(truth)
+    major, minor, _ = gaussian_ellipse(truth)
     np.testing.assert_allclose(again["flux"], truth["flux"], rtol=1e-9)
     np.testing.assert_allclose(again["b_maj"], major, rtol=1e-9)
     np.testing.assert_allclose(again["b_min"], minor, rtol=1e-9)

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from pipeline.detect import continuum
-from pipeline.detect.continuum import GAUSSIAN_WIDTH, VALUES, PixelBeam, dilution, gaussian_axes, smear, to_objects
+from pipeline.detect.continuum import (
+    GAUSSIAN_WIDTH,
+    VALUES,
+    PixelBeam,
+    dilution,
+    gaussian_ellipse,
+    pixel_ellipse,
+    smear,
+    to_objects,
+)
 from pipeline.detect.image import by_tile
 from pipeline.detect.official import official_detections
 from pipeline.detect.predict import Detections
@@ -38,8 +47,7 @@ def test_the_box_is_twice_the_full_width_along_the_axes(memory):
     image = memory.image_of()
     truth = memory.truth_of(image, [60.0], [45.0])
     found = image.objects(truth)
-    major, minor = np.exp(found.values[0, 2:4]) * image.beam.mean
-    theta = np.degrees(np.arctan2(found.values[0, 5], found.values[0, 4])) / 2
+    major, minor, theta = pixel_ellipse(found.values[0], image.beam)
     picture = memory.gaussian((90, 120), 45, 60, smear(major, minor, theta, memory.beam))
     # The projection of a Gaussian on an axis has the full width of the covariance's diagonal.
     for axis, at in ((0, 45), (1, 60)):
@@ -50,8 +58,10 @@ def test_the_box_is_twice_the_full_width_along_the_axes(memory):
 
 @pytest.mark.parametrize("code", GAUSSIAN_WIDTH)
 def test_sizes_of_every_code_are_gaussian_widths(code):
-    truth = pd.DataFrame({"b_maj": [2.0, 1.0], "b_min": [1.0, 3.0], "size": code})
-    major, minor = gaussian_axes(truth)
+    truth = pd.DataFrame({"b_maj": [2.0, 1.0], "b_min": [1.0, 3.0], "pa": [20.0, 110.0], "size": code})
+    major, minor, pa = gaussian_ellipse(truth)
+    # Clockwise from west to east of north.
+    np.testing.assert_allclose(pa, [70.0, 160.0])
     np.testing.assert_allclose(major, np.array([2.0, 3.0]) * GAUSSIAN_WIDTH[code])
     np.testing.assert_allclose(minor, GAUSSIAN_WIDTH[code])
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.detect.inputs import SCALES, input_channels, network_input
+from pipeline.detect.inputs import input_channels, network_input
 from pipeline.detect.symmetry import symmetries
 
 SHAPES = {1: (9,), 2: (5, 6), 3: (3, 4, 5)}
@@ -21,7 +21,7 @@ def test_the_responses_come_first_and_the_conditions_are_everywhere(ndim, count)
     torch.testing.assert_close(seen[:, 1], torch.tanh(snr / 5))
     torch.testing.assert_close(seen[:, 2], torch.asinh(snr / 50))
     for at in range(count):
-        assert (seen[:, len(SCALES) + at].flatten(1) == told[:, at, None]).all()
+        assert (seen[:, input_channels(0) + at].flatten(1) == told[:, at, None]).all()
 
 
 @ndims

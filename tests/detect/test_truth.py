@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.detect.continuum import smear
+from pipeline.detect.continuum import pixel_ellipse, smear
 from pipeline.detect.image import ContinuumImage, MemoryReader
 from pipeline.detect.labelled import area_of
 from pipeline.detect.task_settings import LabelledFrame
@@ -23,9 +23,7 @@ def shown(memory, factor):
     objects = image.objects(truth)
     data = np.random.default_rng(0).normal(0, 1e-5, SHAPE)
     for at in range(len(x)):
-        major, minor = np.exp(objects.values[at, 2:4]) * image.beam.mean
-        theta = np.degrees(np.arctan2(objects.values[at, 5], objects.values[at, 4])) / 2
-        squares = smear(major, minor, theta, memory.beam)
+        squares = smear(*pixel_ellipse(objects.values[at], image.beam), memory.beam)
         data += factor * 1e-5 * objects.snr[at] * memory.gaussian(SHAPE, y[at], x[at], squares)
     reader = MemoryReader(data.astype(np.float32), image.reader.wcs, image.reader.beam, "memory")
     return ContinuumImage(reader, image.background), truth
