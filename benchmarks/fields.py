@@ -17,26 +17,13 @@ import pandas as pd
 from pipeline.files import write_text
 from pipeline.simulate.continuum import simulate
 from pipeline.simulate.continuum_settings import ContinuumSettings
+from pipeline.simulate.populations import COLUMNS
 from pipeline.sky.frame import read_frame, write_frame
 from pipeline.sky.geometry import sky_to_pixel
 from pipeline.sky.window import FrameReader
 
 CONTINUUM = ("continuum_field/field.fits.gz", "continuum_field/truth.csv.gz")
 SDC1 = ("sdc1_b1_1000h/B1_1000h_x0-760.fits.gz", "sdc1_b1_1000h/truth.csv.gz")
-COLUMNS = (
-    "id",
-    "ra_core",
-    "dec_core",
-    "ra_cent",
-    "dec_cent",
-    "flux_jy",
-    "core_frac",
-    "b_maj_arcsec",
-    "b_min_arcsec",
-    "pa_deg",
-    "size_class",
-    "source_class",
-)
 
 Section = tuple[slice, slice]
 
@@ -146,7 +133,7 @@ def _there(place: Labelled) -> bool:
 
 
 def _write_truth(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.loc[:, list(COLUMNS)].to_csv(index=False))
+    write_text(path, table.loc[:, COLUMNS].to_csv(index=False))
 
 
 def main() -> None:

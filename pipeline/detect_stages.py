@@ -42,9 +42,7 @@ def train(options: argparse.Namespace, settings, task) -> None:
     if not task.trains:
         what = f"task {options.task!r} has nothing to train on"
         raise UserError(options.config, what, "give it frames.train or simulate, or skip this stage")
-    if task.simulate is not None and options.simulated is None:
-        what = f"needs --simulated for task {options.task!r}"
-        raise UserError("fleming train", what, "name the folder that fleming simulate wrote")
+    _check_simulated(options, task)
     from pipeline.detect.task import train as train_detector
 
     train_detector(task, options.out, seed=settings.seed, device=options.device, simulated=options.simulated)
@@ -178,10 +176,14 @@ def _detect_task(options: argparse.Namespace, alone: tuple[str, ...]):
             raise UserError(f"fleming {options.stage}", what, "keep one: the config says it for its tasks")
     settings = load_config(options.config)
     task = task_settings(settings, options.task, options.config, ("detect",))
+    _check_simulated(options, task)
+    return settings, task
+
+
+def _check_simulated(options: argparse.Namespace, task) -> None:
     if task.simulate is not None and options.simulated is None:
         what = f"needs --simulated for task {options.task!r}"
         raise UserError(f"fleming {options.stage}", what, "name the folder that fleming simulate wrote")
-    return settings, task
 
 
 def _images(options: argparse.Namespace) -> list[tuple[str, str | None]]:

@@ -122,18 +122,17 @@ def _practice(
     beam, pixel = reader.beam, 3600 * reader.pixel_scale
     frequency = reader.frequency if np.ndim(reader.frequency) == 0 and reader.frequency else _FREQUENCY
     measured = texture(image)
-    common = {
-        "shape": (settings.side, settings.side),
-        "pixel_arcsec": pixel,
-        "beam_arcsec": (3600 * beam.major, 3600 * beam.minor, beam.pa),
-        "frequency": frequency / 1e6,
-        "rms": measured.rms,
-        "rms_gradient": min(levels["max_rms"] / levels["min_rms"], _STEEPEST) if levels["min_rms"] > 0 else 1.0,
-        "flux_max": max(0.01, _BRIGHTEST * measured.rms),
-        "attenuation": image.response,
-        "size_form": "gaussian",
-    }
-    told = ContinuumSettings(**common)
+    told = ContinuumSettings(
+        shape=(settings.side, settings.side),
+        pixel_arcsec=pixel,
+        beam_arcsec=(3600 * beam.major, 3600 * beam.minor, beam.pa),
+        frequency=frequency / 1e6,
+        rms=measured.rms,
+        rms_gradient=min(levels["max_rms"] / levels["min_rms"], _STEEPEST) if levels["min_rms"] > 0 else 1.0,
+        flux_max=max(0.01, _BRIGHTEST * measured.rms),
+        attenuation=image.response,
+        size_form="gaussian",
+    )
     catalogue = None if real is None else truth_table(real.truth, image, real.section)
     noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
     told = resembling(image, model, told, noise, seed, catalogue)

@@ -76,13 +76,10 @@ def detect_images(
         threshold_for_purity(np.zeros(0), purity)
     where = pick_device(device or "auto")
     model = _usable(model, where)
-    start, pixels = time.perf_counter(), 0
+    start = time.perf_counter()
     opened = _together(ContinuumImage.open, images)
     _together(_check, [(image, model) for image in opened])
-    found = []
-    for image in opened:
-        found.append(detect_image(image, model, symmetric=symmetric, device=where))
-        pixels += int(np.prod(image.shape))
+    found = [detect_image(image, model, symmetric=symmetric, device=where) for image in opened]
     threshold = _threshold(np.concatenate([part.probability for part in found]), model, purity, _names(opened))
     kept = [_take(part, part.probability >= threshold) for part in found]
     first = itertools.accumulate((len(part.probability) for part in kept), initial=1)
@@ -102,11 +99,8 @@ def detect_images(
         )
     for path, form in written:
         write_detections(table, path, form)
-    taken = time.perf_counter() - start
-    log.info(
-        "%s: %d sources in %.3g Mpix, %.1f s, %.2f Mpix/s", _names(opened), len(table), pixels / 1e6, taken,
-        pixels / 1e6 / taken,
-    )  # fmt: skip
+    taken, size = time.perf_counter() - start, sum(np.prod(image.shape) for image in opened) / 1e6
+    log.info("%s: %d sources in %.3g Mpix, %.1f s, %.2f Mpix/s", _names(opened), len(table), size, taken, size / taken)
     return table
 
 

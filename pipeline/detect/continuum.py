@@ -9,14 +9,12 @@ from astropy.wcs import WCS
 from pipeline.detect.objects import Objects
 from pipeline.detect.symmetry import COSINE, SINE
 from pipeline.detect.train import Names
+from pipeline.score.sdc1 import FWHM
 from pipeline.sky.geometry import ellipse_to_pixel, sky_to_pixel, squared_widths
 
 CLASSES = ("steep_spectrum", "flat_spectrum", "star_forming")
 VALUES = ("ln_flux", "ln_peak", "ln_major", "ln_minor", COSINE, SINE, "core_fraction")
 NAMES = Names(values=VALUES, classes=CLASSES, conditions=("beam_size", COSINE, SINE))
-# The Gaussian whose full width at half maximum stands for the size that a catalogue gives: the largest angular size
-# of a double (1), a full width at half maximum (2), the scale length of an exponential disc (3).
-GAUSSIAN_WIDTH = {1: 2.355 / 5, 2: 1.0, 3: 2**0.5}
 # No image tells sizes below this share of the beam from each other.
 LEAST_SIZE = 0.02
 # The beam that the first condition is 0 for: that of the SDC1 images [pixel].
@@ -53,7 +51,7 @@ def gaussian_ellipse(truth: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.nd
 
     From the official columns, whose position angle runs clockwise from west.
     """
-    factor = truth["size"].map(GAUSSIAN_WIDTH).to_numpy(float)
+    factor = truth["size"].map(dict(enumerate(FWHM))).to_numpy(float)
     axes = truth[["b_maj", "b_min"]].to_numpy(float) * factor[:, None]
     return axes.max(1), axes.min(1), (90.0 - truth["pa"].to_numpy(float)) % 180.0
 

@@ -6,9 +6,8 @@ import pandas as pd
 from pipeline.detect.continuum import VALUES, pixel_ellipse
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.predict import Detections
+from pipeline.score.sdc1 import GAUSSIAN
 from pipeline.sky.geometry import ellipse_to_sky, pixel_to_sky
-
-_GAUSSIAN = 2
 
 
 def official_table(
@@ -42,7 +41,7 @@ def official_table(
             "b_min": minor,
             # The official position angle runs clockwise from west.
             "pa": (90.0 - pa) % 180.0,
-            "size": np.full(len(ra), _GAUSSIAN),
+            "size": np.full(len(ra), GAUSSIAN),
             "class": label + 1,
         }
     )

@@ -7,7 +7,6 @@ import torch
 
 from pipeline.detect import continuum
 from pipeline.detect.continuum import (
-    GAUSSIAN_WIDTH,
     VALUES,
     PixelBeam,
     dilution,
@@ -56,14 +55,14 @@ def test_the_box_is_twice_the_full_width_along_the_axes(memory):
         assert found.size[0, axis] == pytest.approx(2 * spread * np.sqrt(8 * np.log(2)), rel=1e-2)
 
 
-@pytest.mark.parametrize("code", GAUSSIAN_WIDTH)
-def test_sizes_of_every_code_are_gaussian_widths(code):
+@pytest.mark.parametrize(("code", "width"), [(1, 0.471), (2, 1.0), (3, np.sqrt(2))])
+def test_sizes_of_every_code_are_gaussian_widths(code, width):
     truth = pd.DataFrame({"b_maj": [2.0, 1.0], "b_min": [1.0, 3.0], "pa": [20.0, 110.0], "size": code})
     major, minor, pa = gaussian_ellipse(truth)
     # Clockwise from west to east of north.
     np.testing.assert_allclose(pa, [70.0, 160.0])
-    np.testing.assert_allclose(major, np.array([2.0, 3.0]) * GAUSSIAN_WIDTH[code])
-    np.testing.assert_allclose(minor, GAUSSIAN_WIDTH[code])
+    np.testing.assert_allclose(major, np.array([2.0, 3.0]) * width)
+    np.testing.assert_allclose(minor, width)
 
 
 def test_twice_the_flux_is_twice_the_signal_and_half_the_noise_too(memory):
