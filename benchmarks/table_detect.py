@@ -108,7 +108,7 @@ def _flux_bias(one: Figures) -> float | None:
 
 
 def _coverage(one: Figures, name: str) -> float | None:
-    return one["coverage"][name]["within_one"]
+    return one["coverage"][name]["coverage"]
 
 
 def _shown(value: float | None, form: str) -> str:

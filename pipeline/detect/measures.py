@@ -11,8 +11,6 @@ from scipy.stats import beta
 from pipeline.errors import UserError
 
 ONE_SIGMA = 0.6826894921370859
-LAPLACE_HALF_WIDTH = float(-np.log(1 - ONE_SIGMA))
-"""The half width of the central 68 % of a Laplace law, in units of its scale b; that of a Gaussian is 1 sigma."""
 
 
 def binomial_interval(
@@ -130,31 +128,25 @@ def bias_and_scatter(deviations: np.ndarray, snr: np.ndarray, edges: Sequence[fl
     return result | {"total": _centre_and_width(deviations)}
 
 
-def pulls(deviations: np.ndarray, errors: np.ndarray, half_width: float = 1.0) -> dict:
+def pulls(deviations: np.ndarray, errors: np.ndarray) -> dict:
     """Whether error bars are honest: deviations `(n,)` in units of the predicted errors `(n,)`.
-
-    Parameters
-    ----------
-    half_width : that of the 68 % interval in units of `errors`: 1 where they are Gaussian sigmas,
-        `LAPLACE_HALF_WIDTH` where they are scales b of a Laplace law.
 
     Returns
     -------
-    `count`; `median` and `width` (half of the 16-84 % range, 1 for an honest sigma) of the pulls; `within_one` (share
-    within one error); `coverage` with `coverage_low` and `coverage_high` (share within `half_width` errors, 0.68 for an
-    honest interval); `unusable`: how many have no finite deviation or no positive, finite error.
+    `count`; `median` and `width` (half of the 16-84 % range, 1 for an honest sigma) of the pulls; `coverage` with
+    `coverage_low` and `coverage_high` (share within one error, 0.68 for honest ones); `unusable`: how many have no
+    finite deviation or no positive, finite error.
     """
     deviations, errors = _columns(deviations, errors)
     usable = np.isfinite(deviations) & np.isfinite(errors) & (errors > 0)
     pull = deviations[usable] / errors[usable]
-    held = int(np.count_nonzero(np.abs(pull) <= half_width))
+    held = int(np.count_nonzero(np.abs(pull) <= 1))
     row = _centre_and_width(pull)
     low, high = binomial_interval(held, len(pull))
     return {
         "count": len(pull),
         "median": row["bias"],
         "width": row["scatter"],
-        "within_one": _share(int(np.count_nonzero(np.abs(pull) <= 1)), len(pull)),
         "coverage": _share(held, len(pull)),
         "coverage_low": float(low) if len(pull) else None,
         "coverage_high": float(high) if len(pull) else None,
