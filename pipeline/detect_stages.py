@@ -16,7 +16,7 @@ log = logging.getLogger("fleming")
 
 
 def field(options: argparse.Namespace) -> None:
-    from pipeline.files import check_output
+    from pipeline.files import check_distinct, check_output
     from pipeline.simulate.continuum import simulate
     from pipeline.simulate.continuum_settings import ContinuumSettings
     from pipeline.simulate.field_files import save_field, summary
@@ -31,7 +31,9 @@ def field(options: argparse.Namespace) -> None:
     settings = _settings(ContinuumSettings, given, options.stage)
     if settings.shapes is not None and not Path(settings.shapes).is_dir():
         raise UserError("fleming field, --shapes", f"{settings.shapes} is no folder", "name a folder of FITS images")
-    for path in filter(None, (options.out, options.truth, options.save_primary_beam)):
+    written = [path for path in (options.out, options.truth, options.save_primary_beam) if path is not None]
+    check_distinct(written)
+    for path in written:
         check_output(path)
     made = simulate(settings, options.seed)
     save_field(made, options.out, options.truth, options.save_primary_beam)
@@ -121,7 +123,7 @@ def evaluate(options: argparse.Namespace, settings, task) -> None:
 
 
 def score(options: argparse.Namespace) -> None:
-    from pipeline.files import check_output, write_json
+    from pipeline.files import check_distinct, check_output, write_json
     from pipeline.score.files import score_files
 
     of_sdc1 = {name: getattr(options, name) for name in ("frequency", "mode", "area")}
@@ -132,6 +134,7 @@ def score(options: argparse.Namespace) -> None:
     if options.challenge == "sdc1" and "frequency" not in of_sdc1:
         raise UserError("fleming score", "sdc1 needs --frequency", "give 560, 1400 or 9200 MHz")
     if options.json is not None:
+        check_distinct([options.json], [options.truth, options.catalogue])
         check_output(options.json)
     with _submission(options.catalogue, options.challenge) as catalogue:
         result = score_files(options.challenge, options.truth, catalogue, official=options.official, **of_sdc1)

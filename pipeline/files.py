@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,21 @@ def check_output(path: str | os.PathLike) -> None:
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=folder).cleanup()
     except OSError as error:
         raise write_error(path, error) from error
+
+
+def check_distinct(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike] = ()) -> None:
+    """Find out before anything is written whether one file would replace another that is still wanted.
+
+    Raises
+    ------
+    UserError : an output is one of the inputs, or two outputs are one file.
+    """
+    known = {os.path.realpath(path): "is read by this command, and would be lost" for path in inputs}
+    for path in outputs:
+        place = os.path.realpath(path)
+        if place in known:
+            raise UserError(path, known[place], "give the output a name of its own")
+        known[place] = "is named as an output twice"
 
 
 def _check_place(path: Path) -> None:

@@ -23,7 +23,7 @@ from pipeline.detect.task_settings import AdaptSettings, AreaSettings
 from pipeline.detect.texture import texture
 from pipeline.detect.train import Detector, train_detector
 from pipeline.detect.truth import covered, read_truth, response
-from pipeline.files import check_output, write_text
+from pipeline.files import check_distinct, check_output, write_text
 from pipeline.learn.settings import TrainSettings
 from pipeline.provenance import provenance
 from pipeline.score.sdc1 import Sdc1
@@ -63,6 +63,7 @@ def adapt(
     ------
     UserError : the image, the truth or the model cannot be used, or nothing can be learnt from them.
     """
+    check_distinct([out], [path for path in (image, model, truth, primary_beam) if path is not None])
     check_output(out)
     began = load(model)
     check_continuum(began, model)

@@ -24,7 +24,7 @@ from pipeline.detect.predict import Search, detect
 from pipeline.detect.resample import SLACK, ResampledReader, Sampling, check_beam, dilution_ratio, miss
 from pipeline.detect.texture import TOLERANCE, check_texture
 from pipeline.errors import FlemingWarning, UserError, UserErrors
-from pipeline.files import check_output
+from pipeline.files import check_distinct, check_output
 from pipeline.learn.device import pick_device
 
 log = logging.getLogger("fleming")
@@ -71,6 +71,8 @@ def detect_images(
     """
     written = [(path, detection_format(path, fmt)) for path in outs]
     written += [] if regions is None else [(regions, "regions")]
+    read = [path for pair in images for path in pair if path is not None]
+    check_distinct([path for path, _ in written], read if isinstance(model, Model) else [*read, model])
     _together(check_output, [(path,) for path, _ in written])
     if purity is not None:
         threshold_for_purity(np.zeros(0), purity)

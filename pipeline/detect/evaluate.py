@@ -19,7 +19,7 @@ from pipeline.detect.task_images import simulated_frames
 from pipeline.detect.task_settings import DetectSettings, LabelledFrame
 from pipeline.detect.truth import covered, response
 from pipeline.errors import UserError
-from pipeline.files import atomic, check_output, write_json
+from pipeline.files import atomic, check_distinct, check_output, write_json
 from pipeline.learn.model_file import read_description
 from pipeline.provenance import provenance
 from pipeline.score.definition import challenge
@@ -68,6 +68,7 @@ def evaluate(
     UserError : a file is absent or not what it should be, the catalogue lists none of the images that are judged, or a
         truth has no source in the judged part of its image.
     """
+    check_distinct([out], [catalogue, model])
     check_output(out)
     description = read_description(model)
     table, judged = read_catalogue(catalogue), judged_frames(task, simulated)
