@@ -27,6 +27,12 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence; the long usage is for --help."""
 
@@ -221,7 +227,7 @@ def _adapt(add):
     stage.add_argument("--minutes", type=float, help="time to train (default 3)")
     stage.add_argument("--truth", help="table of the sources in part of the image, to learn from those pixels too")
     stage.add_argument("--primary-beam", help="FITS image of the primary beam")
-    stage.add_argument("--seed", type=int, help="seed of everything random (default 42)")
+    stage.add_argument("--seed", type=_seed, help="seed of everything random (default 42)")
 
 
 def _field(add):
@@ -234,7 +240,7 @@ def _field(add):
     )
     stage.add_argument("--truth", type=Path, help="write the table of the sources to this file (CSV)")
     stage.add_argument("--save-primary-beam", type=Path, help="write the image of the primary beam to this file (FITS)")
-    stage.add_argument("--seed", type=int, default=42, help="seed of everything random (default 42)")
+    stage.add_argument("--seed", type=_seed, default=42, help="seed of everything random (default 42)")
     stage.add_argument("--shape", type=int, nargs="+", help="rows and columns, or one number for both (default 1024)")
     stage.add_argument("--pixel-arcsec", type=float, help="side of a pixel (default 0.6)")
     stage.add_argument(

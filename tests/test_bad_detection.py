@@ -83,6 +83,9 @@ CASES = {
     "score of a band in sdc2": (SCORE.replace("sdc1", "sdc2"), nothing, ["--frequency is no option of sdc2"]),
     "score of an image": (SCORE.replace("--catalogue sky/truth.csv", "--catalogue sky/field.fits"), nothing, ["field"]),
     "field of negative noise": (f"{FIELD} --rms -1", nothing, ["fleming field, --rms: is wrong", "greater than 0"]),
+    "field of endless noise": (f"{FIELD} --rms inf", nothing, ["--rms: is wrong", "finite"]),
+    "field beyond the pole": (f"{FIELD} --centre 10 95", nothing, ["--centre: is wrong", "declination"]),
+    "field of a frequency in Hz": (f"{FIELD} --frequency 560e6", nothing, ["--frequency: is wrong"]),
     "field of three axes": (FIELD.replace("32", "8 8 8"), nothing, ["fleming field, --shape: is wrong"]),
     "field too small": (FIELD.replace("32", "4"), nothing, ["fleming field, --shape: is wrong", "8 pixels"]),
     "field of a sharp beam": (f"{FIELD} --beam-arcsec 0.3", nothing, ["--beam-arcsec: is wrong", "1.5 pixels"]),
@@ -139,6 +142,15 @@ def test_a_bad_run(sky, name):
     command, breaks, words = CASES[name]
     breaks(sky)
     sky.assert_refused(command, *words)
+
+
+@pytest.mark.parametrize("command", [FIELD, ADAPT], ids=["field", "adapt"])
+@pytest.mark.parametrize("seed", ["-1", "1.5", "4294967296"])
+def test_a_bad_seed(sky, command, seed):
+    code, (line,) = sky.run(f"{command} --seed {seed}")
+    assert code == 2
+    assert "--seed" in line
+    assert "from 0 to 4294967295" in line
 
 
 def test_a_good_field_is_what_the_options_say(sky):

@@ -15,7 +15,7 @@ from pipeline.data.sample import Sample, read_sample, sample_rows
 from pipeline.data.settings import InputSettings
 from pipeline.data.store import open_store
 from pipeline.errors import FlemingWarning, UserError, UserErrors
-from pipeline.files import check_output, sha256
+from pipeline.files import check_distinct, check_output, sha256
 from pipeline.sky.catalogue import catalogue_format, write_catalogue
 
 log = logging.getLogger("fleming")
@@ -33,7 +33,7 @@ def classify_dataset(dataset: Path, model: Path, outs: Sequence[Path], device: s
     ------
     UserError : the model was made for samples of another shape or other classes than the data set's.
     """
-    _check_outs(outs)
+    _check_outs(outs, [dataset, model])
     classifier = Classifier(model, device)
     with open_store(dataset) as store:
         if tuple(store.shape) != classifier.sample_shape:
@@ -83,7 +83,7 @@ def classify_files(
     -----
     LeftOutWarning : one for each file that `skip_bad` leaves out.
     """
-    _check_outs(outs)
+    _check_outs(outs, [*files, model, *([] if manifest is None else [manifest])])
     classifier = Classifier(model, device)
     settings = InputSettings.model_validate(classifier.description["input"])
     settings = settings.model_copy(
@@ -183,7 +183,8 @@ def _meta(classifier: Classifier, model: Path) -> dict:
     return catalogue_meta(classifier.description, f"{model.name} sha256 {sha256(model)[:16]}")
 
 
-def _check_outs(outs: Sequence[Path]) -> None:
+def _check_outs(outs: Sequence[Path], inputs: Sequence[str | Path]) -> None:
+    check_distinct(outs, inputs)
     for out in outs:
         catalogue_format(out)
         check_output(out)

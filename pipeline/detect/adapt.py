@@ -3,6 +3,8 @@
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,22 +84,30 @@ def adapt(
     )
     start = DetectorSettings(method=began.detector.layout.method, steps=_STEPS, held_out_steps=5, train=_TRAIN)
     chosen_settings = paced(began.detector, fields, start, settings.minutes, seed=seed, device=device)
-    folder = out.parent / f"{out.stem}-checkpoint"
-    shutil.rmtree(folder, ignore_errors=True)
-    detector = train_detector(
-        fields, tests, NAMES, chosen_settings, folder, seed=seed, device=device, begin=began.detector
-    )
-    search = Search(radius=began.radius, symmetric=began.symmetric)
-    chosen = choose(detector, held, Sdc1(560), search, seed)
-    write_text(out.parent / f"{out.stem}-history.csv", (folder / "history.csv").read_text(encoding="utf-8"))
-    _adapted(began, detector, chosen, opened, chosen_settings, seed).save(out)
-    shutil.rmtree(folder, ignore_errors=True)
+    with _scratch(out.parent / f"{out.stem}-checkpoint") as folder:
+        detector = train_detector(
+            fields, tests, NAMES, chosen_settings, folder, seed=seed, device=device, begin=began.detector
+        )
+        search = Search(radius=began.radius, symmetric=began.symmetric)
+        chosen = choose(detector, held, Sdc1(560), search, seed)
+        _adapted(began, detector, chosen, opened, chosen_settings, seed).save(out)
+        write_text(out.parent / f"{out.stem}-history.csv", (folder / "history.csv").read_text(encoding="utf-8"))
     log.info(
         "adapted to %s: threshold %.3f, purity of the practice fields %.3f",
         image,
         chosen.threshold,
         chosen.figures["purity"],
     )
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder that is gone afterwards, however it went: adapting never goes on from what an earlier one left."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _repeats(section: Section, practised: list[LabelledArea]) -> int:

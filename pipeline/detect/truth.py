@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.detect.areas import Section
 from pipeline.detect.image import ContinuumImage
+from pipeline.detect.objects import Objects
 from pipeline.errors import UserError
 from pipeline.score.sdc1 import Sdc1
 from pipeline.score.tables import read_table
@@ -76,12 +77,26 @@ def response(image: ContinuumImage, truth: pd.DataFrame, where: object = "truth 
             ratios.append(_brightness(image, objects.centre[at]) / objects.snr[at])
     ratios = [ratio for ratio in ratios if np.isfinite(ratio)]
     if len(ratios) < _COMPARED:
+        _check_faint(image, objects, np.flatnonzero(inside), where)
         return 1.0
     share = float(np.median(ratios))
     if not 1 / _UNBELIEVABLE < share < _UNBELIEVABLE:
         what = f"its fluxes are not those of {image.path}, which shows {share:.2g} times as much (median)"
         raise UserError(where, what, "give fluxes in Jy, and positions in degrees of the same sky")
     return share
+
+
+def _check_faint(image: ContinuumImage, objects: Objects, inside: np.ndarray, where: object) -> None:
+    """Refuse a truth whose brightest sources should be lost in the noise, and stand out of it."""
+    brightest = inside[np.argsort(-objects.snr[inside])][:_COMPARED]
+    seen = np.array([_brightness(image, centre) for centre in objects.centre[brightest]])
+    seen = seen[np.isfinite(seen)]
+    if len(seen) < _COMPARED:
+        return
+    seen, expected = np.median(seen), np.median(objects.snr[brightest])
+    if seen > _BRIGHT and seen > _UNBELIEVABLE * expected:
+        what = f"its fluxes are not those of {image.path}, which shows {seen / expected:.2g} times as much (median)"
+        raise UserError(where, what, "give fluxes in Jy, and positions in degrees of the same sky")
 
 
 def _brightness(image: ContinuumImage, centre: np.ndarray) -> float:

@@ -90,6 +90,10 @@ def _match(path: Path, network: "nn.Module", tensors: dict[str, "torch.Tensor"])
         if wanted.get(name) != given.get(name):
             what = f"weights {name} have shape {given.get(name, 'none')}, its network needs {wanted.get(name, 'none')}"
             raise UserError(path, what, "train the model again with this version")
+    for name, tensor in tensors.items():
+        # A network with a NaN in it finds nothing, or one class in everything, without a word.
+        if not tensor.isfinite().all():
+            raise UserError(path, f"has weights {name} that are not finite numbers", "copy or train the model again")
 
 
 def read_description(path: str | os.PathLike) -> dict[str, Any]:

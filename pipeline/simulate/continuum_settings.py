@@ -12,13 +12,13 @@ class ContinuumSettings(Settings):
     after some 1000 hours: pixel, beam and noise of the first SKA Science Data Challenge (Bonaldi et al. 2021)."""
 
     shape: tuple[int, int] = Field((1024, 1024), description="size of the image, (y, x) [pixels]")
-    pixel_arcsec: float = Field(0.6, gt=0, description="side of a pixel [arcsec]")
+    pixel_arcsec: float = Field(0.6, gt=0, allow_inf_nan=False, description="side of a pixel [arcsec]")
     beam_arcsec: tuple[float, float, float] = Field(
         (1.5, 1.5, 0.0), description="FWHM of the beam, major and minor [arcsec], position angle east of north [deg]"
     )
-    frequency: float = Field(560.0, gt=0, description="frequency [MHz]")
+    frequency: float = Field(560.0, gt=0, le=1e6, description="frequency [MHz]")
     centre: tuple[float, float] = Field((1.0, -30.6), description="right ascension, declination of the centre [deg]")
-    rms: float = Field(2.55e-7, gt=0, description="rms of the noise [Jy/beam]")
+    rms: float = Field(2.55e-7, gt=0, allow_inf_nan=False, description="rms of the noise [Jy/beam]")
     noise: Literal["white_beam", "measured"] = Field(
         "white_beam", description="white noise smoothed by the beam, or the texture measured in an image"
     )
@@ -69,6 +69,8 @@ class ContinuumSettings(Settings):
             raise ValueError("beam_arcsec must be major, minor, angle with major >= minor > 0")
         if major < 1.5 * self.pixel_arcsec:
             raise ValueError("beam_arcsec must be at least 1.5 pixels wide")
+        if not (-180 <= self.centre[0] <= 360 and -90 <= self.centre[1] <= 90):
+            raise ValueError("centre must be a right ascension and a declination in degrees, from -90 to 90")
         if self.flux_limit * self.rms >= self.flux_max:
             raise ValueError("flux_max must be above flux_limit times rms")
         return self

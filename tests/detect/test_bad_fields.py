@@ -109,6 +109,13 @@ def of_other_images(w):
     model.save("model.safetensors")
 
 
+def of_nan(w):
+    """A training that went wrong, or a file that was damaged within."""
+    model = load("model.safetensors")
+    next(model.detector.network.parameters()).data[0] = np.nan
+    model.save("model.safetensors")
+
+
 def without_layout(w):
     network = load("model.safetensors").detector.network
     save_model("model.safetensors", network, {"kind": "detect"})
@@ -132,6 +139,10 @@ IMAGES = {
 }
 TRUTHS = {
     "in mJy": (truth(flux_jy=lambda t: 1e3 * t["flux_jy"]), "truth.csv: its fluxes are not those of field.fits"),
+    "a thousand times too faint": (
+        truth(flux_jy=lambda t: 1e-3 * t["flux_jy"]),
+        "truth.csv: its fluxes are not those of field.fits",
+    ),
     "outside the image": (
         truth(dec_cent=lambda t: t["dec_cent"] + 5, dec_core=lambda t: t["dec_core"] + 5),
         "truth.csv: has no source inside field.fits",
@@ -147,6 +158,7 @@ MODELS = {
     "of spectra": (of_spectra, "model.safetensors: is a model of spectra"),
     "of other images": (of_other_images, "model.safetensors: does not measure the parameters of continuum sources"),
     "without its layout": (without_layout, "model.safetensors: "),
+    "of NaN": (of_nan, "model.safetensors: has weights"),
     "no model": (lambda w: w.write("model.safetensors", "hello"), "model.safetensors: "),
 }
 

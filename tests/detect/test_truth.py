@@ -46,7 +46,14 @@ def test_blanked_sources_do_not_tell_the_response(memory):
 def test_few_sources_do_not_tell_the_response(memory):
     image, truth = shown(memory, 0.5)
     assert response(image, truth[:15]) == 1.0
+    image, truth = shown(memory, 1e-3)
     assert response(image, truth.assign(flux=truth["flux"] / 1000)) == 1.0
+
+
+def test_faint_truths_of_bright_sources_are_refused(memory):
+    image, truth = shown(memory, 0.5)
+    with pytest.raises(UserError, match="its fluxes are not those"):
+        response(image, truth.assign(flux=truth["flux"] / 1000))
 
 
 def test_the_covered_section_is_the_smallest_that_holds_the_sources(memory):
