@@ -95,6 +95,7 @@ CASES = {
     "field and truth in one file": (FIELD.replace("truth.csv", "field.fits"), nothing, ["as an output twice"]),
     "field of shapes that are absent": (f"{FIELD} --shapes none", nothing, ["--shapes: none is no folder"]),
     "no image to detect in": (DETECT.replace(" sky/field.fits", ""), nothing, ["fleming detect: needs an image"]),
+    "an image twice": (DETECT.replace(" sky", " ./sky/field.fits sky"), nothing, ["sky/field.fits: is named twice"]),
     "three beams for an image": (
         f"{DETECT} {3 * '--primary-beam sky/field.fits '}",
         nothing,

@@ -73,6 +73,7 @@ def detect_images(
     written += [] if regions is None else [(regions, "regions")]
     read = [path for pair in images for path in pair if path is not None]
     check_distinct([path for path, _ in written], read if isinstance(model, Model) else [*read, model])
+    _check_repeats(images)
     _together(check_output, [(path,) for path, _ in written])
     if purity is not None:
         threshold_for_purity(np.zeros(0), purity)
@@ -85,7 +86,7 @@ def detect_images(
     threshold = _threshold(np.concatenate([part.probability for part in found]), model, purity, _names(opened))
     kept = [_take(part, part.probability >= threshold) for part in found]
     first = itertools.accumulate((len(part.probability) for part in kept), initial=1)
-    names = [Path(image.path).name if len(opened) > 1 else None for image in opened]
+    names = _column(opened)
     tables = [
         make_catalogue(part, image, model, first=number, name=name)
         for part, image, number, name in zip(kept, opened, first, names, strict=False)
@@ -234,7 +235,7 @@ def _threshold(probability: np.ndarray, model: Model, purity: float | None, wher
     if len(probability):
         warnings.warn(
             f"{where}: no catalogue is as pure as {purity:g}, for the best detection has a probability of "
-            f"{probability.max():.3g}, so that it is empty; ask for less purity.",
+            f"{probability.max():.6g}, so that it is empty; ask for less purity.",
             PurityWarning,
             3,
         )
@@ -243,6 +244,23 @@ def _threshold(probability: np.ndarray, model: Model, purity: float | None, wher
 
 def _take(calibrated: Calibrated, chosen: np.ndarray) -> Calibrated:
     return Calibrated(calibrated.detections.take(chosen), calibrated.probability[chosen], calibrated.errors[chosen])
+
+
+def _column(images: Sequence[ContinuumImage]) -> list[str | None]:
+    """How the catalogue names the images: not at all where there is one, by their paths where names repeat."""
+    if len(images) == 1:
+        return [None]
+    names = [Path(image.path).name for image in images]
+    return names if len(set(names)) == len(names) else [image.path for image in images]
+
+
+def _check_repeats(images: Sequence[tuple[str | os.PathLike, str | os.PathLike | None]]) -> None:
+    known = set()
+    for image, _ in images:
+        place = os.path.realpath(image)
+        if place in known:
+            raise UserError(image, "is named twice, so that its sources would be listed twice", "name it once")
+        known.add(place)
 
 
 def _names(images: Sequence[ContinuumImage]) -> str:

@@ -17,12 +17,15 @@ from pipeline.detect.crops import LabelledField
 from pipeline.detect.objects import Objects
 from pipeline.detect.predict import standardised
 from pipeline.errors import UserError
-from pipeline.sky.geometry import ellipse_to_pixel, sky_to_pixel
+from pipeline.sky.geometry import ellipse_to_pixel, pixel_to_sky, sky_to_pixel
 from pipeline.sky.headers import Beam
 from pipeline.sky.window import FrameReader
 
 # Side of the sections that are read where there are positions [pixel].
 TILE = 512
+# Along each axis, where a primary beam is looked at before its use; and what a normalised one may reach there.
+_PLACES = 9
+_LEAST, _GREATEST = 1e-3, 1.2
 
 
 class MemoryReader:
@@ -76,7 +79,10 @@ class ContinuumImage:
         beam = None if primary_beam is None else FrameReader(primary_beam, unit=None)
         if beam is not None and beam.wcs is None:
             raise UserError(primary_beam, "has no celestial coordinates", "give a primary beam with a WCS")
-        return cls(reader, background, beam)
+        image = cls(reader, background, beam)
+        if beam is not None:
+            image._check_primary_beam()
+        return image
 
     @property
     def path(self) -> str:
@@ -112,6 +118,20 @@ class ContinuumImage:
             pixels = self.attenuation.read(section)
             result[inside[members]] = map_coordinates(pixels, (centre[members] - low).T, order=1, mode="nearest")
         return result
+
+    def _check_primary_beam(self) -> None:
+        """Refuse what would make every flux wrong or unknown, seen on a grid of places in the image."""
+        grid = np.meshgrid(*(np.linspace(0, side - 1, _PLACES) for side in self.shape), indexing="ij")
+        y, x = (part.ravel() for part in grid)
+        attenuation = self.attenuation_at(*pixel_to_sky(self.reader.wcs, x, y))
+        known = attenuation[np.isfinite(attenuation)]
+        where = self.attenuation.path
+        if not len(known):
+            what = f"has no valid pixel where {self.path} is"
+            raise UserError(where, what, "give the primary beam of this part of the sky")
+        if not _LEAST < known.max() <= _GREATEST:
+            what = f"holds values up to {known.max():.3g}, which are not those of a primary beam"
+            raise UserError(where, what, "give one that is 1 at its centre and falls towards 0")
 
     def rms_at(self, centre: np.ndarray) -> np.ndarray:
         """The local noise at pixel positions (n, 2) [Jy/beam]."""

@@ -71,6 +71,13 @@ def header_beam(header: fits.Header) -> Beam | None:
     return Beam(major, minor, (pa or 0.0) % 180.0)
 
 
+def beam_flaw(header: fits.Header) -> str:
+    """Why `header_beam` finds none."""
+    cards = {key: value(header, key) for key in ("BMAJ", "BMIN")}
+    told = [f"{key} is {card!r}" for key, card in cards.items() if card is not None]
+    return " and ".join(told) + " in its header" if cards["BMAJ"] is not None else "no BMAJ in its header"
+
+
 def header_unit(header: fits.Header, where: object) -> u.UnitBase | None:
     """The unit in BUNIT, None when there is none; UserError when it means nothing."""
     text = str(value(header, "BUNIT", "")).strip()

@@ -16,7 +16,16 @@ from pipeline.sky.archive import open_source
 from pipeline.sky.axes import KINDS, kept_axes, plan_axes
 from pipeline.sky.fitsfile import as_float, choose_hdu, open_fits
 from pipeline.sky.frame import FrameInfo, frame_info
-from pipeline.sky.headers import Beam, NoWCSWarning, header_beam, header_frequency, header_unit, header_wcs, number
+from pipeline.sky.headers import (
+    Beam,
+    NoWCSWarning,
+    beam_flaw,
+    header_beam,
+    header_frequency,
+    header_unit,
+    header_wcs,
+    number,
+)
 from pipeline.sky.units import brightness_unit, convert
 
 JY_BEAM = u.Jy / u.beam
@@ -180,7 +189,7 @@ class FrameReader:
             return self.stored_unit, np.float32(1)
         if self.beam is None:
             remedy = "give its beam, or add BMAJ, BMIN and BPA (degrees) to its header"
-            raise UserError(self.path, "has no beam (no BMAJ in its header)", remedy)
+            raise UserError(self.path, f"has no beam ({beam_flaw(self.header)})", remedy)
         target = brightness_unit(unit, self.path) if isinstance(unit, str) else unit
         if self.stored_unit is None:
             warnings.warn(

@@ -192,9 +192,40 @@ def test_a_primary_beam_without_coordinates(field):
     field.assert_refused(f"{DETECT} --primary-beam beam.fits", "beam.fits: has no celestial coordinates")
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda data: data, "holds values up to"),
+        (lambda data: 0 * data + 100, "holds values up to 100"),
+        (lambda data: 0 * data, "holds values up to 0"),
+        (lambda data: 0 * data - 1, "holds values up to -1"),
+        (lambda data: np.nan * data, "has no valid pixel where field.fits is"),
+    ],
+    ids=["brightness", "percent", "zero", "negative", "NaN"],
+)
+def test_what_is_no_primary_beam(field, change, says):
+    with fits.open("field.fits") as hdus:
+        fits.PrimaryHDU(change(hdus[0].data), hdus[0].header).writeto("beam.fits")
+    field.assert_refused(f"{DETECT} --primary-beam beam.fits", f"beam.fits: {says}")
+
+
+def test_a_primary_beam_of_another_sky(field):
+    with fits.open("field.fits") as hdus:
+        hdus[0].header["CRVAL2"] += 20
+        fits.PrimaryHDU(np.ones_like(hdus[0].data), hdus[0].header).writeto("beam.fits")
+    field.assert_refused(f"{DETECT} --primary-beam beam.fits", "beam.fits: has no valid pixel where field.fits is")
+
+
 def test_ids_that_repeat_are_told(field):
     truth(id=lambda table: 1)(field)
     field.assert_warned(EVALUATE, "truth.csv", "the id of an earlier row")
+
+
+def test_images_of_one_name_are_told_apart(field):
+    field.path("other/x")
+    shutil.copy("field.fits", "other/field.fits")
+    field.assert_warned(DETECT.replace("field.fits", "field.fits other/field.fits", 1))
+    assert set(read_catalogue("new/catalogue.fits")["image"]) == {"field.fits", "other/field.fits"}
 
 
 def test_empty_sky_is_an_empty_catalogue_of_the_same_columns(field):
