@@ -137,7 +137,9 @@ def score(options: argparse.Namespace) -> None:
         check_distinct([options.json], [options.truth, options.catalogue])
         check_output(options.json)
     with _submission(options.catalogue, options.challenge) as catalogue:
-        result = score_files(options.challenge, options.truth, catalogue, official=options.official, **of_sdc1)
+        result = score_files(
+            options.challenge, options.truth, catalogue, official=options.official, where=options.catalogue, **of_sdc1
+        )
     if options.json is not None:
         write_json(options.json, result)
     shares = f"purity {result['purity']:.3f}, completeness {result['completeness']:.3f}"
@@ -151,8 +153,9 @@ def _submission(catalogue: Path, challenge: str) -> Iterator[Path]:
     from pipeline.sky.catalogue import FORMATS, read_catalogue
 
     own = None
-    if challenge == "sdc1" and FORMATS.get(catalogue.suffix.lower(), "csv") != "csv":
-        own = read_catalogue(catalogue)
+    kind = FORMATS.get(catalogue.suffix.lower(), "csv")
+    if challenge == "sdc1" and (kind != "csv" or "deconvolved_major" in _first_line(catalogue)):
+        own = read_catalogue(catalogue, kind)
     if own is None or not {"deconvolved_major", "core_fraction"} <= set(own.colnames):
         yield catalogue
         return
@@ -160,10 +163,17 @@ def _submission(catalogue: Path, challenge: str) -> Iterator[Path]:
     from pipeline.score.write import write_sdc1
 
     with tempfile.TemporaryDirectory() as folder:
-        # the name is what messages say
         path = Path(folder, f"{catalogue.stem}.txt")
         write_sdc1(to_sdc1(own), path)
         yield path
+
+
+def _first_line(path: Path) -> str:
+    """Of a text file that may not be there or may be none."""
+    if not path.is_file():
+        return ""
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.readline(10000)
 
 
 def _detect_task(options: argparse.Namespace, alone: tuple[str, ...]):

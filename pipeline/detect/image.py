@@ -1,6 +1,7 @@
 """A continuum image opened for detection: its pixels by section, noise, beam and primary beam."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from pipeline.detect.objects import Objects
 from pipeline.detect.predict import standardised
 from pipeline.errors import UserError
 from pipeline.sky.geometry import ellipse_to_pixel, pixel_to_sky, sky_to_pixel
-from pipeline.sky.headers import Beam
+from pipeline.sky.headers import Beam, NoWCSWarning
 from pipeline.sky.window import FrameReader
 
 # Side of the sections that are read where there are positions [pixel].
@@ -70,15 +71,18 @@ class ContinuumImage:
         ------
         UserError : not an image in a unit of brightness, no beam, no coordinates, no valid pixel, no noise.
         """
-        reader = FrameReader(source)
-        if reader.wcs is None:
-            raise UserError(source, "has no celestial coordinates, so its beam in pixels is unknown", "add a WCS")
+        with warnings.catch_warnings():
+            # It is an error here, and told as one.
+            warnings.simplefilter("ignore", NoWCSWarning)
+            reader = FrameReader(source)
+            beam = None if primary_beam is None else FrameReader(primary_beam, unit=None)
+        for part in (reader, beam):
+            if part is not None and part.wcs is None:
+                what = f"has no celestial coordinates ({part.wcs_flaw})"
+                raise UserError(part.path, what, "correct the WCS cards of its header")
         background = measure_background(reader.read, reader.shape, where=source)
         if not background.summary()["median_rms"] > 0:
             raise UserError(source, "has no noise (its median absolute deviation is 0)", "give an image with noise")
-        beam = None if primary_beam is None else FrameReader(primary_beam, unit=None)
-        if beam is not None and beam.wcs is None:
-            raise UserError(primary_beam, "has no celestial coordinates", "give a primary beam with a WCS")
         image = cls(reader, background, beam)
         if beam is not None:
             image._check_primary_beam()

@@ -102,6 +102,10 @@ def header_wcs(header: fits.Header, kept: Sequence[int], total: int) -> tuple[WC
     axes = sorted(total - axis for axis in kept)
     if not any(axis_type(header, axis) for axis in axes):
         return None, "no CTYPE in the header"
+    for key in (f"{name}{axis}" for axis in axes if is_celestial(header, axis) for name in ("CRVAL", "CDELT")):
+        # wcslib passes over text and takes its default, which is another place in the sky.
+        if isinstance(card := value(header, key), str):
+            return None, f"{key} is {card!r}, which is no number"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -46,7 +46,8 @@ class FrameReader:
     Attributes
     ----------
     shape : pixels per kept axis, NumPy order; axes of length 1, such as STOKES and FREQ, are left out.
-    wcs : of the kept axes, or None. beam : as given, else of the header. header : of all axes as stored.
+    wcs : of the kept axes, or None. wcs_flaw : why there is none, or "".
+    beam : as given, else of the header. header : of all axes as stored.
     frequency : Hz, one value, one a channel of a cube, or None.
     unit : of what `read` gives. stored_unit : of the file, None when unknown.
     note : what a user should know about the reading, or "".
@@ -96,7 +97,7 @@ class FrameReader:
                 self.note = f"is packed: its {self._pixels.nbytes / 2**20:.0f} MiB were read into memory"
             else:
                 self._place = (content, chosen.fileinfo()["datLoc"])
-        self.wcs = self._celestial_wcs()
+        self.wcs, self.wcs_flaw = self._celestial_wcs()
         self.beam = beam or header_beam(self.header)
         self.frequency = header_frequency(self.header, self._kept, self._stored_shape)
         self.stored_unit = header_unit(self.header, source)
@@ -174,7 +175,7 @@ class FrameReader:
             raise UserError(self.path, what, "regrid it to square pixels")
         return float(np.sqrt(long * short))
 
-    def _celestial_wcs(self) -> WCS | None:
+    def _celestial_wcs(self) -> tuple[WCS | None, str]:
         wcs, reason = header_wcs(self.header, self._kept, len(self._stored_shape))
         if wcs is not None and not wcs.has_celestial:
             wcs, reason = None, "its axes are not celestial"
@@ -182,7 +183,7 @@ class FrameReader:
             warnings.warn(
                 f"{self.path}: no usable world coordinates ({reason}); positions are in pixels.", NoWCSWarning, 3
             )
-        return wcs
+        return wcs, reason
 
     def _conversion(self, unit: str | u.UnitBase | None) -> tuple[u.UnitBase | None, np.ndarray]:
         if unit is None:

@@ -131,6 +131,12 @@ IMAGES = {
     "all NaN": (image(lambda data: data * np.nan), "field.fits: holds no valid pixels"),
     "no beam": (image(without=["BMAJ"]), "field.fits: has no beam"),
     "no WCS": (image(without=NO_WCS), "field.fits: has no celestial coordinates"),
+    "a reference in words": (
+        image(CRVAL1="one"),
+        "field.fits: has no celestial coordinates (CRVAL1 is 'one', which is no number)",
+    ),
+    "a beam in words": (image(BMAJ="1.5 arcsec"), "field.fits: has no beam (BMAJ is '1.5 arcsec'"),
+    "a beam turned round": (image(BMAJ=2e-4), "field.fits: has no beam (BMAJ is 0.0002 and BMIN is"),
     "a cube": (image(lambda data: np.stack([data] * 3)), "field.fits: is a cube of 3 x 192 x 192 pixels"),
     "a spectrum": (image(lambda data: data[0]), "field.fits: "),
     "cut short": (lambda w: w.cut("field.fits", 60000), "field.fits: "),
@@ -240,6 +246,14 @@ def test_empty_sky_is_an_empty_catalogue_of_the_same_columns(field):
     for name in full.colnames:
         assert getattr(found[name], "unit", None) == getattr(full[name], "unit", None)
         assert found[name].dtype.kind == full[name].dtype.kind
+
+
+def test_the_score_of_a_catalogue_does_not_depend_on_its_format(field):
+    outs = ["new/a.fits", "new/a.ecsv", "new/a.csv", "new/a.txt"]
+    field.assert_warned(" ".join([DETECT, *(f"--out {out}" for out in outs)]))
+    score = "score --challenge sdc1 --frequency 560 --truth truth.csv --catalogue"
+    assert len({tuple(field.run(f"{score} {out}")[1]) for out in outs}) == 1
+    field.assert_warned(f"{score} new/a.fits --area train", "new/a.fits: none of its")
 
 
 @pytest.mark.parametrize("shape", [(20, 24), (33, 192), (1, 64)])
