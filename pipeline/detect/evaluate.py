@@ -116,10 +116,12 @@ def _by_image(table: QTable, images: Sequence[str], where: Path) -> list[QTable]
         if len(images) > 1:
             raise UserError(where, f"has no column image, but {len(images)} images are judged", "detect in all of them")
         return [table]
-    names = [os.path.basename(image) for image in images]
-    if len(set(names)) < len(names):
-        raise UserError(where, "names two judged images alike", "give the images different file names")
-    listed = np.asarray(table["image"]).astype(str)
+    if len(set(images)) < len(images):
+        raise UserError(where, "names two judged images alike", "name each image once")
+    listed, names = np.asarray(table["image"]).astype(str), [os.path.basename(image) for image in images]
+    # A catalogue of images of one name lists all of them by their paths.
+    if len(set(names)) < len(names) or np.isin(images, listed).any():
+        names = list(images)
     if len(table) and not np.isin(names, listed).any():
         raise UserError(where, f"lists no source of {', '.join(names)}", "detect in the images that are judged")
     return [table[listed == name] for name in names]

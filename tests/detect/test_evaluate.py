@@ -262,6 +262,12 @@ def test_several_images_in_one_catalogue(sky, bright, model, tmp_path):
     both = vstack([one, other[:50]])
     metrics, _ = run(tmp_path, both, task(sky, "test"), model)
     assert metrics["n_det"] == metrics["n_match"] == bright.sum() and metrics["n_listed"] == bright.sum() + 50
+    by_path = task(sky, "test")
+    del one["image"], other["image"]
+    one["image"], other["image"] = by_path.frames.test[0].image, "other/field.fits"
+    assert run(tmp_path, vstack([one, other[:50]]), by_path, model)[0]["n_det"] == bright.sum()
+    del other["image"]
+    other["image"] = "other.fits"
     with pytest.raises(UserError, match=r"lists no source of field\.fits"):
         run(tmp_path, other, task(sky, "test"), model)
     twice = task(sky, "test")
