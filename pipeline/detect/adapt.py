@@ -35,9 +35,9 @@ from pipeline.simulate.match import match_noise
 log = logging.getLogger("fleming")
 _STEPS = 25
 _TRAIN = TrainSettings(epochs=2, batch=8, learning_rate=1.5e-3, warmup=0.5, ema=0.99, clip=2.0)
-# The share of real sky among the crops, where there is a truth for it: simulations are never quite like it.
+# The share of real sky in training and in calibration, where there is a truth for it: no simulation is quite like it.
 _REAL = 0.3
-_MOST_REPEATS = 20
+_MOST_REPEATS = 30
 _STEEPEST = 3.0
 _BRIGHTEST = 1e4
 # The frequency that is taken where a header names none: the middle of the first challenge's bands [Hz].
@@ -77,7 +77,7 @@ def adapt(
     if real is not None:
         bands = divide(real.section, AreaSettings(validation=0.25, test=0.0), False)
         learnt = [replace(real, section=bands["train"])] * _repeats(bands["train"], learnt) + learnt
-        held = [replace(real, section=bands["validation"]), *held]
+        held = [replace(real, section=bands["validation"])] * _repeats(bands["validation"], held) + held
     least = DetectorSettings().objects.least_snr
     fields, tests = (
         [area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held)
@@ -111,7 +111,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _repeats(section: Section, practised: list[LabelledArea]) -> int:
-    """How often the real sky enters the list that crops are drawn from, to make up `_REAL` of them."""
+    """How often the real sky enters a list of areas, to make up `_REAL` of their pixels."""
     pixels = [
         np.prod([part.stop - part.start for part in area]) for area in (section, *(one.section for one in practised))
     ]
