@@ -71,8 +71,8 @@ def to_objects(
     attenuation : primary beam at each source (n,); the table's flux is corrected for it.
 
     The signal-to-noise ratio is effective: the peak of the attenuated, beam-smeared source over the local rms. Fluxes
-    are learnt in units of the rms, sizes in units of the beam; the box is that of the beam-smeared ellipse whose axes
-    are twice its FWHM.
+    are learnt in units of the rms, sizes in units of the beam, position angles as vectors as long as the source looks
+    elongated; the box is that of the beam-smeared ellipse whose axes are twice its FWHM.
     """
     x, y = sky_to_pixel(wcs, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))
     major, minor, theta = ellipse_to_pixel(wcs, x, y, *gaussian_ellipse(truth))
@@ -80,14 +80,17 @@ def to_objects(
     smeared = smear(major, minor, theta, beam)
     flux = truth["flux"].to_numpy(float) * attenuation / rms
     snr = flux * dilution(smeared, beam)
+    # The angle of a source that looks round is nothing to learn: as unit vectors all the sources that show none would
+    # teach the network to say none.
+    elongation = (major**2 - minor**2) / (major**2 + minor**2 + 2 * beam.mean**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = [
             np.log(flux),
             np.log(snr),
             np.log(major / beam.mean),
             np.log(minor / beam.mean),
-            np.cos(2 * np.radians(theta)),
-            np.sin(2 * np.radians(theta)),
+            elongation * np.cos(2 * np.radians(theta)),
+            elongation * np.sin(2 * np.radians(theta)),
             np.clip(truth["core_frac"].to_numpy(float), 0, 1),
         ]
     return Objects(

@@ -32,7 +32,7 @@ class LossSettings(Settings):
     position: float = Field(0.25, ge=0, le=100, description="weight of the position")
     size: float = Field(0.05, ge=0, le=100, description="weight of the box's sides")
     values: float = Field(0.25, ge=0, le=100, description="weight of the parameters")
-    angle: float = Field(0.25, ge=0, le=100, description="weight of a position angle among the parameters")
+    angle: float = Field(4.0, ge=0, le=100, description="weight of the position angle")
     classes: float = Field(0.25, ge=0, le=100, description="weight of the class")
 
 
