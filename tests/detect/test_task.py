@@ -103,11 +103,7 @@ def test_a_simulated_primary_beam_is_known_to_those_who_learn_and_judge(tiny):
 
 
 def test_a_field_without_learnable_objects_is_refused(tiny, tmp_path):
-    folder = tmp_path / "dark"
-    folder.mkdir()
-    for name in ("field.fits", "truth.csv"):
-        (folder / name).write_bytes((tiny.folder / "simulated" / name).read_bytes())
-    table = pd.read_csv(folder / "truth.csv")
-    table.assign(flux_jy=1e-12).to_csv(folder / "truth.csv", index=False)
-    with pytest.raises(UserError, match="training area: holds no object of a signal-to-noise ratio above 2"):
-        train(tiny.task, tmp_path / "model.safetensors", seed=1, device="cpu", simulated=folder)
+    least = tiny.task.detector.objects.model_copy(update={"least_snr": 1e7})
+    task = tiny.task.model_copy(update={"detector": tiny.task.detector.model_copy(update={"objects": least})})
+    with pytest.raises(UserError, match="training area: holds no object of a signal-to-noise ratio above 1e"):
+        train(task, tmp_path / "model.safetensors", seed=1, device="cpu", simulated=tiny.folder / "simulated")
