@@ -11,6 +11,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from pipeline.detect.task_settings import AdaptSettings
 from pipeline.detect.texture import NoiseMismatchWarning, texture
 from pipeline.detect.train import new_detector, train_detector
 from pipeline.detect.truth import read_truth, response
+from pipeline.files import read_json, write_json
 from pipeline.nn.cost import describe, total
 from pipeline.score.sdc1 import Sdc1
 from pipeline.sky.catalogue import read_catalogue
@@ -110,10 +112,16 @@ def theirs(settings: peers.PeerSettings, place: fields.Labelled) -> dict[str, An
     return result | {"mpix_per_cpu_second": peers.measure(settings, area, truth)["mpix_per_cpu_second"]}
 
 
-def tuned(places: Sequence[fields.Labelled], start: peers.PeerSettings, everything: bool) -> peers.PeerSettings:
-    """sep with its corrections, or everything, tuned by the score on labelled images."""
-    areas = [(peers.Area.open(place.image), read_truth(place.truth)) for place in places]
-    return peers.tune(areas, start=start, extraction_grids=None if everything else {})[0]
+def tuned(
+    places: Sequence[fields.Labelled], start: peers.PeerSettings, everything: bool, kept: Path
+) -> peers.PeerSettings:
+    """sep with its corrections, or everything, tuned by the score on labelled images; `kept` holds what was found."""
+    if not kept.is_file():
+        areas = [(peers.Area.open(place.image), read_truth(place.truth)) for place in places]
+        found = peers.tune(areas, start=start, extraction_grids=None if everything else {})[0]
+        write_json(kept, asdict(found))
+    stored = read_json(kept)
+    return peers.PeerSettings(peers.Extraction(**stored["extraction"]), peers.Corrections(**stored["corrections"]))
 
 
 def part_fields(told: argparse.Namespace) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def part_fields(told: argparse.Namespace) -> dict[str, Any]:
     places = {f"seed {place.image.stem}": place for place in _simulated(told)}
     places["independent simulator"] = _whole(told, fields.CONTINUUM)
     start = peers.PeerSettings(peers.Extraction(threshold=3.0, least_pixels=2))
-    settings = {"sep, 3 rms, 2 px": start, "sep, tuned": tuned(halves.train, start, True)}
+    settings = {"sep, 3 rms, 2 px": start, "sep, tuned": tuned(halves.train, start, True, told.work / "sep-field.json")}
     result: dict[str, Any] = {"fields": {}, "sep settings": {name: repr(one) for name, one in settings.items()}}
     for name, place in places.items():
         result["fields"][name] = {"ours": ours(model, place), "ours, symmetric": ours(model, place, True)}
@@ -161,8 +169,10 @@ def part_sdc1(told: argparse.Namespace) -> dict[str, Any]:
                 "adapted with labels": ours(load(taught), fold.test),
                 "adapted with labels, symmetric": ours(load(taught), fold.test, True),
                 "sep, 2.5 rms, 3 px": theirs(start, fold.test),
-                "sep, corrections tuned": theirs(tuned(fold.train, start, False), fold.test),
-                "sep, all tuned": theirs(tuned(fold.train, start, True), fold.test),
+                "sep, corrections tuned": theirs(
+                    tuned(fold.train, start, False, told.work / f"{name}-sep.json"), fold.test
+                ),
+                "sep, all tuned": theirs(tuned(fold.train, start, True, told.work / f"{name}-sep-all.json"), fold.test),
             }
             result["folds"][name] = found
             print(name, {who: round(one["score"]) for who, one in found.items()}, flush=True)
