@@ -163,6 +163,7 @@ def part_sdc1(told: argparse.Namespace) -> dict[str, Any]:
             if not taught.is_file():
                 (labelled,) = fold.train
                 adapt(labelled.image, told.model, taught, settings, seed=1, truth=labelled.truth)
+            part, whole_of_it = (told.work / f"{name}-{kind}.json" for kind in ("sep", "sep-all"))
             found = {
                 "shipped": ours(shipped, fold.test),
                 "adapted without labels": ours(adapted, fold.test),
@@ -172,7 +173,7 @@ def part_sdc1(told: argparse.Namespace) -> dict[str, Any]:
                 "sep, corrections tuned": theirs(
                     tuned(fold.train, start, False, told.work / f"{name}-sep.json"), fold.test
                 ),
-                "sep, all tuned": theirs(tuned(fold.train, start, True, told.work / f"{name}-sep-all.json"), fold.test),
+                "sep, all tuned": theirs(tuned(fold.train, start, True, whole_of_it), fold.test),
             }
             result["folds"][name] = found
             print(name, {who: round(one["score"]) for who, one in found.items()}, flush=True)
