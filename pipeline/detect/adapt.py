@@ -25,6 +25,7 @@ from pipeline.detect.task_settings import AdaptSettings, AreaSettings
 from pipeline.detect.texture import texture
 from pipeline.detect.train import Detector, train_detector
 from pipeline.detect.truth import covered, read_truth, response
+from pipeline.errors import UserError
 from pipeline.files import check_distinct, check_output, write_text
 from pipeline.learn.settings import TrainSettings
 from pipeline.provenance import provenance
@@ -145,9 +146,13 @@ def _practice(
         size_form="gaussian",
     )
     catalogue = None if real is None else truth_table(real.truth, image, real.section)
-    noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
-    told = resembling(image, model, told, noise, seed, catalogue)
-    noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
+    try:
+        noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
+        told = resembling(image, model, told, noise, seed, catalogue)
+        noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
+    except UserError as error:
+        what = "is so crowded at its beam and depth that simulations of it leave no empty sky to match its noise in"
+        raise UserError(image.path, what, "search it with the model as it is, and mind the warning") from error
     log.info(
         "practising on %s sources seen with %.2f times the beam's area, %.2f times as many as usual",
         "the truth's" if real else told.size_form,
