@@ -94,7 +94,10 @@ def ours(model: Model, place: fields.Labelled, symmetric: bool = False) -> dict[
     probability = np.asarray(table["probability"])
     result = figures(image, truth, table[probability >= model.threshold])
     for purity in (0.95, 0.99):
-        kept = table[probability >= threshold_for_purity(probability, purity)]
+        threshold = threshold_for_purity(probability, purity)
+        if threshold is None:
+            continue
+        kept = table[probability >= threshold]
         result[f"asked {purity}"] = {name: figures(image, truth, kept)[name] for name in ("purity", "n_det", "score")}
     pixels = float(np.prod(image.shape)) / 1e6
     return result | {
