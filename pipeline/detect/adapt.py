@@ -43,6 +43,7 @@ _STEEPEST = 3.0
 _BRIGHTEST = 1e4
 # The frequency that is taken where a header names none: the middle of the first challenge's bands [Hz].
 _FREQUENCY = 560e6
+_RADIO = (1e7, 1e12)
 
 
 def adapt(
@@ -126,13 +127,19 @@ def _labelled(image: ContinuumImage, truth: str | os.PathLike) -> LabelledArea:
     return LabelledArea(image, table, covered(image, table, truth))
 
 
+def radio_frequency(found: float | np.ndarray | None) -> float:
+    """The frequency of a header [Hz], or `_FREQUENCY` where it has none or one that no radio telescope observes at."""
+    plain = found is not None and np.ndim(found) == 0 and _RADIO[0] <= found <= _RADIO[1]
+    return float(found) if plain else _FREQUENCY
+
+
 def _practice(
     image: ContinuumImage, model: Model, settings: AdaptSettings, seed: int, real: LabelledArea | None
 ) -> list[LabelledArea]:
     """Simulated fields with the noise, beam, depth and, where a truth is known, the sources of the image."""
     reader, levels = image.reader, image.background.summary()
     beam, pixel = reader.beam, 3600 * reader.pixel_scale
-    frequency = reader.frequency if np.ndim(reader.frequency) == 0 and reader.frequency else _FREQUENCY
+    frequency = radio_frequency(reader.frequency)
     measured = texture(image)
     told = ContinuumSettings(
         shape=(settings.side, settings.side),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.detect import adapt as module
-from pipeline.detect.adapt import adapt
+from pipeline.detect.adapt import adapt, radio_frequency
 from pipeline.detect.apply import detect_images
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.model import load
@@ -98,3 +98,9 @@ def test_without_a_truth_the_image_shows_all_of_a_flux(other, tiny, tmp_path, mo
     np.testing.assert_allclose(field.conditions, image.beam.conditions, atol=0.02)
     assert np.median(np.abs(field.snr)) * 1.4826 == pytest.approx(1, abs=0.3)
     assert not (tmp_path / "m.safetensors").exists()
+
+
+@pytest.mark.parametrize("found, taken", [(1.4e9, 1.4e9), (None, 560e6), (23.5, 560e6), (np.nan, 560e6)])
+def test_a_frequency_that_is_none_is_not_taken(found, taken):
+    """A header of 23.5 Hz once made a simulation of more sources than any memory holds."""
+    assert radio_frequency(found) == taken
