@@ -35,7 +35,9 @@ def subtract(image: ContinuumImage, catalogue: Table | pd.DataFrame, section: Se
     UserError : the image has no celestial coordinates, or the catalogue lacks columns.
     """
     sources = gaussians(image, catalogue)
-    frame = read_frame(image.path, kind="image", section=section, unit=JY_BEAM)
+    frame = read_frame(image.path, kind="image", section=section)
+    # The reader's pixels are those that were searched: it takes an image without a unit for Jy/beam.
+    frame.data, frame.unit = image.reader.read(section or [slice(None)] * 2), JY_BEAM
     beam = covariance(image.beam.major, image.beam.minor, image.beam.theta)
     whole = section or [slice(None)] * 2
     origin = np.array([part.indices(size)[0] for part, size in zip(whole, image.shape, strict=True)])

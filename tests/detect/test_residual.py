@@ -1,6 +1,7 @@
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from pipeline.detect.comparison import listed
 from pipeline.detect.image import ContinuumImage
@@ -12,6 +13,7 @@ from pipeline.simulate.continuum import simulate
 from pipeline.simulate.continuum_settings import ContinuumSettings
 from pipeline.sky.fitsout import frame_hdus
 from pipeline.sky.frame import read_frame, write_frame
+from pipeline.sky.window import MissingUnitWarning
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,13 @@ def test_rows_without_flux_stay_in(sky):
     table.remove_column("flux")
     with pytest.raises(UserError, match="no column flux"):
         subtract(sky.image, table)
+
+
+def test_an_image_without_a_unit_is_searched_and_emptied_alike(gaussian_sky, tmp_path):
+    image, truth, _ = gaussian_sky
+    with fits.open(image.path) as hdus:
+        hdus[0].header.remove("BUNIT")
+        hdus.writeto(tmp_path / "bare.fits")
+    with pytest.warns(MissingUnitWarning):
+        bare = ContinuumImage.open(tmp_path / "bare.fits", image.attenuation.path)
+    np.testing.assert_array_equal(subtract(bare, truth).data, subtract(image, truth).data)
