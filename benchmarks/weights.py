@@ -57,7 +57,8 @@ def main() -> None:
         "beam": [min(beams), max(beams)],
         "noise": textures,
         "settings": settings.model_dump(mode="json"),
-        "command": {name: value if value is None else str(value) for name, value in vars(told).items()},
+        # A path of this machine is of no use to anybody else.
+        "command": {name: value.name if isinstance(value, Path) else value for name, value in vars(told).items()},
         "seconds": detector.outcome.seconds,
         "measured": chosen.figures,
         "provenance": provenance(told.seed),

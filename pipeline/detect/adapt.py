@@ -41,7 +41,7 @@ _REAL = 0.3
 _MOST_REPEATS = 30
 _STEEPEST = 3.0
 _BRIGHTEST = 1e4
-# The frequency that is taken where a header names none: the middle of the first challenge's bands [Hz].
+# The frequency that is taken where a header names none: the lowest band of the first challenge [Hz].
 _FREQUENCY = 560e6
 _RADIO = (1e7, 1e12)
 
@@ -179,7 +179,7 @@ def _adapted(
         "adapted_to": Path(image.path).name,
         "response": image.response,
         "measured": chosen.figures,
-        "began_with": {name: began.trained.get(name) for name in ("fields", "settings", "provenance")},
+        "began_with": {name: began.trained.get(name) for name in ("command", "settings", "provenance")},
         "provenance": provenance(seed),
     }
     return Model(detector, chosen.calibrator, chosen.threshold, began.radius, began.symmetric, trained)

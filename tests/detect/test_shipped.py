@@ -1,6 +1,8 @@
 """The weights that ship are found in a clone and in an installation."""
 
+import json
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 import pipeline
 from pipeline.detect.shipped import shipped_model
 from pipeline.errors import UserError
+from pipeline.learn.model_file import read_description
 
 
 @pytest.fixture
@@ -45,3 +48,9 @@ def test_weights_that_are_nowhere_are_said_to_be(clone, monkeypatch):
     monkeypatch.setattr(metadata, "files", unknown)
     with pytest.raises(UserError, match="name a model by --model"):
         shipped_model()
+
+
+def test_the_shipped_weights_name_no_place_on_the_machine_that_made_them():
+    weights = Path(__file__).parents[2] / "resources" / "continuum.safetensors"
+    told = json.dumps(read_description(weights))
+    assert '"/' not in told
