@@ -136,7 +136,7 @@ def score(options: argparse.Namespace) -> None:
     if options.json is not None:
         check_distinct([options.json], [options.truth, options.catalogue])
         check_output(options.json)
-    with _submission(options.catalogue, options.challenge) as catalogue:
+    with _submission(options.catalogue, options.challenge, options.truth) as catalogue:
         result = score_files(
             options.challenge, options.truth, catalogue, official=options.official, where=options.catalogue, **of_sdc1
         )
@@ -148,8 +148,11 @@ def score(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _submission(catalogue: Path, challenge: str) -> Iterator[Path]:
-    """A catalogue of fleming detect in the columns of the challenge, as a file; any other catalogue as it is."""
+def _submission(catalogue: Path, challenge: str, truth: Path) -> Iterator[Path]:
+    """A catalogue of fleming detect in the columns of the challenge, as a file; any other catalogue as it is.
+
+    Position angles are counted as in the truth table.
+    """
     from pipeline.sky.catalogue import FORMATS, read_catalogue
 
     own = None
@@ -160,11 +163,13 @@ def _submission(catalogue: Path, challenge: str) -> Iterator[Path]:
         yield catalogue
         return
     from pipeline.detect.catalogue import to_sdc1
+    from pipeline.detect.official import has_signed_angles
+    from pipeline.detect.truth import read_truth
     from pipeline.score.write import write_sdc1
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{catalogue.stem}.txt")
-        write_sdc1(to_sdc1(own), path)
+        write_sdc1(to_sdc1(own, has_signed_angles(read_truth(truth))), path)
         yield path
 
 

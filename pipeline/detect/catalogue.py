@@ -41,6 +41,8 @@ _SPREADS = 5.0
 _JY_BEAM = u.Jy / u.beam
 _WIDEST = 20.0
 _POINT = PixelBeam(0.0, 0.0, 0.0)
+# The error of an angle that may be anything within 90 degrees to either side [deg].
+_UNKNOWN = 0.6827 * 90.0
 _FORMATS = {".txt": "sdc1", ".reg": "regions"}
 
 
@@ -142,13 +144,16 @@ def join_catalogues(tables: Sequence[QTable]) -> QTable:
     return joined
 
 
-def to_sdc1(table: QTable) -> pd.DataFrame:
-    """The official SDC1 columns of a catalogue; sources without a position or a flux are left out."""
+def to_sdc1(table: QTable, signed: bool = True) -> pd.DataFrame:
+    """The official SDC1 columns of a catalogue; sources without a position or a flux are left out.
+
+    signed : how position angles are counted, as `official_table`.
+    """
     ra, dec, flux = (table[name].value for name in ("ra", "dec", "flux"))
     chance = np.stack([np.asarray(table[name]) for name in table.colnames if name.startswith("p_")], axis=1)
     intrinsic = tuple(table[f"deconvolved_{name}"].value for name in ("major", "minor", "pa"))
     core, number = (np.asarray(table[name]) for name in ("core_fraction", "id"))
-    rows = official_table(ra, dec, flux, core, intrinsic, chance.argmax(1), number)
+    rows = official_table(ra, dec, flux, core, intrinsic, chance.argmax(1), number, signed)
     return rows[np.isfinite(ra) & np.isfinite(dec) & np.isfinite(flux)].reset_index(drop=True)
 
 
@@ -228,16 +233,21 @@ def _axes(calibrated: Calibrated, unit: float, turn: np.ndarray, beam: PixelBeam
         change[2] = (change[2] + 90.0) % 180.0 - 90.0
         squares += (stretch[which] * change / 2) ** 2
     spread = np.sqrt(squares)
-    spread[2] = np.minimum(spread[2] if beam.mean else theta_error, 90.0)
+    spread[2] = np.minimum(spread[2] if beam.mean else theta_error, _UNKNOWN)
     return tuple(middle), tuple(spread)
 
 
 def _angle(vector: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """theta and its error [deg], at most 90, from (cos, sin) of twice it and their errors (2, n)."""
+    """theta and its error [deg], from (cos, sin) of twice it and their errors (2, n).
+
+    The error of a small one grows in proportion, and nears that of an angle of which nothing is known: two directions
+    chosen at random are within 61 degrees of each other in 68 cases of 100. In between it is within 0.1 of half the
+    interval that holds 68 % of the directions of a vector with normal errors.
+    """
     cosine, sine = vector
     length = np.maximum(cosine**2 + sine**2, 1e-12)
     error = np.rad2deg(0.5 * np.hypot(sine * errors[0], cosine * errors[1]) / length)
-    return np.rad2deg(np.arctan2(sine, cosine)) / 2 % 180.0, np.minimum(error, 90.0)
+    return np.rad2deg(np.arctan2(sine, cosine)) / 2 % 180.0, error * _UNKNOWN / np.hypot(error, _UNKNOWN)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

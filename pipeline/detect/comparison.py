@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from pipeline.detect.continuum import CLASSES, gaussian_ellipse
 from pipeline.detect.measures import chance_matches
 from pipeline.detect.objects import Objects
-from pipeline.detect.official import official_table
+from pipeline.detect.official import has_signed_angles, official_table
 from pipeline.detect.precision import COCO_THRESHOLDS, match_boxes
 from pipeline.errors import UserError
 from pipeline.score.challenge import Challenge
@@ -38,8 +38,10 @@ LEVELS = tuple(dict.fromkeys([*IOUS, *COCO_THRESHOLDS]))
 _INVISIBLE = 1.0
 # Axes that differ by less are those of a circle.
 _ROUND = 1e-9
-# The fold of the official score's angle makes a constant pay more than an honest measurement.
-CONSTANTS = {"pa": 22.5, "core_frac": 0.0375}
+# The fold of the official score's angle can make a constant pay more than an honest measurement: the middle of what
+# angles of 0 to 180, or of -90 to 90 deg, are folded to.
+_CONSTANT_ANGLE = {False: 22.5, True: 0.0}
+_CONSTANT_CORE = 0.0375
 # Shares of the sides of the field by which a catalogue is moved to count matches by chance.
 _MOVES = np.array([[0.31, 0.37], [0.43, -0.29], [-0.37, 0.23], [-0.27, -0.41]])
 
@@ -51,7 +53,7 @@ class Comparison:
     detections : the measures of each, its errors, "probability", "snr", "rank" (what detections are sorted by),
         "label" and "source", the row of its match among `sources`, -1 where it has none.
     sources : the same measures as they truly are, "snr" (effective), "label" and "found".
-    score, constant : the challenge's score as it stands, and with the constants `CONSTANTS` in every row.
+    score, constant : the challenge's score as it stands, and with one position angle and core fraction in every row.
     chance : see `chance_matches`.
     by_box : for each of `LIMITS`, (level, n): 1 where the detection holds a brighter source of its own at that IoU of
         `LEVELS`, -1 where it holds only a fainter one, and is neither right nor wrong, else 0.
@@ -88,11 +90,12 @@ def compare(
     ------
     UserError : the catalogue lacks columns.
     """
-    submission, detections = listed(catalogue, wcs, beam)
+    signed = has_signed_angles(truth)
+    submission, detections = listed(catalogue, wcs, beam, signed)
     sources = measures(truth, wcs, beam).assign(snr=objects.snr, label=objects.label)
     sources["peak_flux"] *= attenuation
     own = score(challenge, submission, truth)
-    constant = score(challenge, submission.assign(**CONSTANTS), truth)
+    constant = score(challenge, submission.assign(pa=_CONSTANT_ANGLE[signed], core_frac=_CONSTANT_CORE), truth)
     detections["source"], sources["found"] = -1, False
     detections.loc[own.matches.submission, "source"] = own.matches.truth
     sources.loc[own.matches.truth, "found"] = True
@@ -100,9 +103,12 @@ def compare(
     return Comparison(detections, sources, own, constant, chance, _by_box(detections, sources, objects, wcs))
 
 
-def listed(catalogue: Table | pd.DataFrame, wcs: WCS, beam: Beam) -> tuple[pd.DataFrame, pd.DataFrame]:
+def listed(
+    catalogue: Table | pd.DataFrame, wcs: WCS, beam: Beam, signed: bool = True
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A catalogue `(n,)` as the challenge takes it, official columns, and as its measures with errors, both (n,).
 
+    signed : how position angles are to be counted, as `official_table`; official columns stay as they are.
     Measures that the catalogue does not give are NaN.
 
     Raises
@@ -118,7 +124,7 @@ def listed(catalogue: Table | pd.DataFrame, wcs: WCS, beam: Beam) -> tuple[pd.Da
         found["label"] = found[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(1) if len(found) else 0
         found["x"], found["y"] = sky_to_pixel(wcs, found["ra"], found["dec"])
         places, intrinsic = ([found[name].to_numpy(float) for name in names] for names in (_PLACE, _INTRINSIC))
-        submission = official_table(*places, intrinsic, found["label"].to_numpy(int))
+        submission = official_table(*places, intrinsic, found["label"].to_numpy(int), signed=signed)
     for name in (*(f"{name}_error" for name in UNITS), "probability", "snr"):
         found[name] = table[name].to_numpy(float) if name in table else np.nan
     sure = np.isfinite(found["probability"]).all()

@@ -11,8 +11,6 @@ from torch import Tensor
 from pipeline.detect.objects import Objects
 from pipeline.detect.symmetry import COSINE, SINE, Symmetry
 
-# The half-width of the interval that holds 68.27 % of a Laplace distribution of scale 1, to compare with a Gaussian.
-LAPLACE_SIGMA = -float(np.log(1 - 0.6827))
 # The spread of a quantity that all training objects share.
 LEAST_SPREAD = 0.05
 # Bounds of the logarithm of a width in units of the training spread: beyond them an outlier would outweigh all else.

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from pipeline.detect.head import NARROWEST, WIDEST, Layout
 from pipeline.detect.settings import LossSettings
-from pipeline.detect.symmetry import COSINE, SINE
 
 
 @dataclass
@@ -28,8 +27,8 @@ def detection_loss(raw: Tensor, targets: Targets, layout: Layout, settings: Loss
     - objectness: binary cross-entropy, or focal loss (Lin et al. 2017, equation 4) where `focal` > 0;
     - position, values: minus the log-likelihood of a Laplace or normal distribution of the predicted width
       (Kendall & Gal 2017, equation 5 for the normal one), so that the widths become the error bars;
-    - angle: the squared error of a position angle's vector in units of the training spread; its width alone is taught
-      by the likelihood;
+    - squares: the squared error of the parameters that `means` names, in units of the training spread; their widths
+      alone are taught by the likelihood;
     - size: absolute error of ln size in units of the training spread; classes: cross-entropy where the class is known.
     """
     raw = raw.float().movedim(1, -1)
@@ -55,14 +54,14 @@ def detection_loss(raw: Tensor, targets: Targets, layout: Layout, settings: Loss
     nll = _NEGATIVE_LOG[settings.likelihood]
     losses["position"] = settings.position * nll(found["position"] - position, log_width[:, :n]).sum() / count
     if len(layout.values):
-        angle = torch.tensor([name in (COSINE, SINE) for name in layout.values], device=raw.device)
+        mean = torch.tensor([name in settings.means for name in layout.values], device=raw.device)
         residual = found["values"] - values[owner]
-        # Most sources are too faint to show an angle. To the median of a Laplace distribution each of them says as much
-        # as a bright one, so that the network would learn none; squares listen to the elongated.
-        lone = torch.where(angle, residual.detach(), residual)
+        # Most sources are too faint to show an angle, and few have a core. To the median of a Laplace distribution each
+        # of them says as much as a bright one, so that the network would learn none; squares listen to the others.
+        lone = torch.where(mean, residual.detach(), residual)
         losses["values"] = settings.values * nll(lone, log_width[:, n:]).sum() / count
-        if any(name in (COSINE, SINE) for name in layout.values):
-            losses["angle"] = settings.angle * (residual[:, angle] ** 2).sum() / count
+        if mean.any():
+            losses["squares"] = settings.squares * (residual[:, mean] ** 2).sum() / count
     losses["size"] = settings.size * (found["size"] - size[owner]).abs().sum() / count
     if len(layout.classes):
         label = targets.label[owner]

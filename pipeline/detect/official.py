@@ -18,6 +18,7 @@ def official_table(
     intrinsic: tuple[np.ndarray, np.ndarray, np.ndarray],
     label: np.ndarray,
     number: np.ndarray | None = None,
+    signed: bool = True,
 ) -> pd.DataFrame:
     """One row (n,) a source, its size that of a Gaussian (code 2).
 
@@ -26,8 +27,12 @@ def official_table(
     ra, dec : [deg], of the core as of the centroid. flux : integrated, corrected for the primary beam [Jy].
     intrinsic : major and minor FWHM [arcsec] and position angle east of north [deg] without the beam; what is NaN is
         0, as of an unresolved source. label : index of the class. number : ids, from 1 where they are left out.
+    signed : position angles of -90 to 90 deg, as the official tables have for star-forming galaxies, nearly all of
+        their sources, and not of 0 to 180. The official score takes the two angles of one axis for different ones.
     """
     major, minor, pa = (np.nan_to_num(np.asarray(part, float)) for part in intrinsic)
+    # The official position angle runs clockwise from west.
+    angle = (90.0 - pa) % 180.0
     return pd.DataFrame(
         {
             "id": np.arange(1, len(ra) + 1) if number is None else number,
@@ -39,12 +44,16 @@ def official_table(
             "core_frac": np.clip(core_fraction, 0, 1),
             "b_maj": major,
             "b_min": minor,
-            # The official position angle runs clockwise from west.
-            "pa": (90.0 - pa) % 180.0,
+            "pa": np.where(angle > 90.0, angle - 180.0, angle) if signed else angle,
             "size": np.full(len(ra), GAUSSIAN),
             "class": label + 1,
         }
     )
+
+
+def has_signed_angles(truth: pd.DataFrame) -> bool:
+    """Whether a table with the official columns counts position angles from -90 to 90 deg."""
+    return bool((truth["pa"] < 0).any())
 
 
 def official_detections(detections: Detections, image: ContinuumImage) -> pd.DataFrame:

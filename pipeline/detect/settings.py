@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline.detect.box_settings import BoxSettings
+from pipeline.detect.symmetry import COSINE, SINE
 from pipeline.learn.settings import TrainSettings
 from pipeline.settings import Settings
 
@@ -32,7 +33,11 @@ class LossSettings(Settings):
     position: float = Field(0.25, ge=0, le=100, description="weight of the position")
     size: float = Field(0.05, ge=0, le=100, description="weight of the box's sides")
     values: float = Field(0.25, ge=0, le=100, description="weight of the parameters")
-    angle: float = Field(4.0, ge=0, le=100, description="weight of the position angle")
+    squares: float = Field(0.5, ge=0, le=100, description="weight of the parameters in means")
+    means: tuple[str, ...] = Field(
+        (COSINE, SINE, "core_fraction"),
+        description="parameters whose mean is learnt, by squares, as their median says nothing of most objects",
+    )
     classes: float = Field(0.25, ge=0, le=100, description="weight of the class")
 
 

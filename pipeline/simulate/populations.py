@@ -103,7 +103,7 @@ def draw(settings: ContinuumSettings, area_deg2: float, frequency: float, rng: n
         at = np.log10(flux) + _INDEX[source_class] * np.log10(frequency / _REFERENCE)
         parts.append(_MAKERS[source_class](settings, flux, at, rng))
     table = pd.concat(parts, ignore_index=True)
-    table["pa_deg"] = rng.uniform(0.0, 180.0, len(table))
+    table["pa_deg"] = rng.uniform(-90.0, 90.0, len(table))
     return _complete(table)
 
 
@@ -130,7 +130,7 @@ def bootstrap(catalogue: pd.DataFrame, n: int, rng: np.random.Generator, *, jitt
     table["b_maj_arcsec"] *= size
     table["b_min_arcsec"] *= size
     table["core_frac"] = table["core_frac"].clip(0.0, 1.0)
-    table["pa_deg"] = rng.uniform(0.0, 180.0, n)
+    table["pa_deg"] = rng.uniform(-90.0, 90.0, n)
     return _complete(table)
 
 

@@ -54,11 +54,11 @@ def literal(raw, targets, layout, settings):
         log_width = np.clip(said[1 + 2 * n + p :][: n + p], NARROWEST, WIDEST)
         scaled = error / np.exp(log_width)
         cost = (np.abs(scaled) if settings.likelihood == "laplace" else scaled**2 / 2) + log_width
-        angle = np.array([name in (COSINE, SINE) for name in layout.values])
+        mean = np.array([name in settings.means for name in layout.values])
         sums["position"] += cost[:n].sum()
         sums["values"] += cost[n:].sum()
-        if angle.any():
-            sums["angle"] = sums.get("angle", 0.0) + (error[n:][angle] ** 2).sum()
+        if mean.any():
+            sums["squares"] = sums.get("squares", 0.0) + (error[n:][mean] ** 2).sum()
         if targets.label[at] >= 0:
             logits = said[1 + 3 * n + 2 * p :]
             sums["classes"] -= logits[targets.label[at]] - np.log(np.exp(logits).sum())
