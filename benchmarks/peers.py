@@ -7,6 +7,7 @@ Needs `pip install -c constraints.txt -e '.[benchmarks]'`. `tune` looks at the a
 """
 
 import argparse
+import itertools
 import json
 import os
 import time
@@ -300,6 +301,7 @@ def tune(
     start: PeerSettings = PeerSettings(),
     *,
     extraction_grids: dict[str, Iterable] | None = None,
+    corrections: Sequence[str] = tuple(CORRECTION_GRIDS),
     rounds: int = 3,
 ) -> tuple[PeerSettings, float]:
     """The settings with the best sum of scores over the areas, and that sum.
@@ -308,9 +310,10 @@ def tune(
     ----------
     areas : images with their truths (official columns), the only ones that are looked at.
     extraction_grids : what to try for the fields of `Extraction`; None takes grids that suit the program.
+    corrections : the fields of `Corrections` to tune.
     rounds : at most so many searches along all grids in turn; a round without gain is the last.
     """
-    search = _Search(areas, score, start)
+    search = _Search(areas, score, start, corrections)
     if extraction_grids is None:
         extraction_grids = COARSE_GRIDS if start.extraction.program == "photutils" else EXTRACTION_GRIDS
     for number in range(rounds):
@@ -328,7 +331,10 @@ def tune(
 class _Search:
     """A search along one setting after another, which keeps what is better."""
 
-    def __init__(self, areas: Sequence[tuple[Area, pd.DataFrame]], score: Scorer, start: PeerSettings):
+    def __init__(
+        self, areas: Sequence[tuple[Area, pd.DataFrame]], score: Scorer, start: PeerSettings, free: Sequence[str]
+    ):
+        self.free = free
         self.areas = [(area, truth[area.holds(truth)].reset_index(drop=True)) for area, truth in areas]
         self.score, self.settings, self.best = score, start, -np.inf
         self.tried: set[PeerSettings] = set()
@@ -351,18 +357,18 @@ class _Search:
         for value in values:
             extraction = replace(first, **{name: value})
             corrections = self.settings.corrections
-            for snr in CORRECTION_GRIDS["least_snr"]:
+            for snr in CORRECTION_GRIDS["least_snr"] if "least_snr" in self.free else (corrections.least_snr,):
                 self.consider(PeerSettings(extraction, replace(corrections, least_snr=snr)))
 
     def corrections(self) -> None:
         """Each flux has a factor and a slope of its own, so the three are tried together, coarsely."""
-        for flux in CORRECTION_GRIDS["flux"]:
-            for factor in CORRECTION_GRIDS["flux_factor"][::6]:
-                for slope in CORRECTION_GRIDS["flux_slope"][::4]:
-                    self.correct(flux=flux, flux_factor=factor, flux_slope=slope)
-        for name, values in CORRECTION_GRIDS.items():
+        coarse = {"flux": 1, "flux_factor": 6, "flux_slope": 4}
+        together = {name: CORRECTION_GRIDS[name][::step] for name, step in coarse.items() if name in self.free}
+        for values in itertools.product(*together.values()):
+            self.correct(**dict(zip(together, values, strict=True)))
+        for name in self.free:
             if name != "flux":
-                for value in values:
+                for value in CORRECTION_GRIDS[name]:
                     self.correct(**{name: value})
 
 

@@ -48,7 +48,8 @@ def measure(frames: Sequence[Comparison]) -> dict[str, Any]:
 
     Keys
     ----
-    score, score_constant (with one position angle and core fraction for all), n_det, n_match, n_false, n_bad, n_truth, purity,
+    score, score_constant (with one position angle and core fraction for all),
+    n_det, n_match, n_false, n_bad, n_truth, purity,
     score_per_match, sub_scores and errors (PA in degrees, sizes in arcsec) : of the challenge, see `Score`.
     ap : by IoU of the boxes around twice the fitted ellipses ("box") and by the challenge's own match ("match"), for
         true SNR above 3 and 5. A detection that holds only a fainter source is neither right nor wrong.

@@ -163,7 +163,7 @@ def test_official_columns_are_judged_alike(sky, bright):
     plain = judged(sky, submission.drop(columns=["probability", "snr"]))
     assert plain["reliability"] is None and plain["asked_purity"] is None
     assert plain["ap"]["snr_above_3"]["match"]["ap"] == 1 and plain["purity_by"]["snr"]["outside"] == len(submission)
-    assert submission["pa"].between(0, 180).all()
+    assert submission["pa"].between(-90, 90).all()
 
 
 def test_order_does_not_matter_and_frames_add_up(sky, bright):

@@ -74,7 +74,7 @@ def test_discs_have_random_inclinations():
     table = drawn().query("source_class == 3")
     ratio = table["b_min_arcsec"] / table["b_maj_arcsec"]
     np.testing.assert_allclose(np.quantile(ratio, [0.05, 0.5, 0.95]), [0.206, 0.53, 0.952], atol=0.03)
-    assert np.histogram(table["pa_deg"], 6, (0, 180))[0].std() < 4 * np.sqrt(len(table) / 6)
+    assert np.histogram(table["pa_deg"], 6, (-90, 90))[0].std() < 4 * np.sqrt(len(table) / 6)
 
 
 def test_columns_ranges_and_seed():
