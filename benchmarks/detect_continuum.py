@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import fields
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import peers
 import torch
 import yaml
 from astropy.table import Table
-from record import record
+from record import RESULTS, record
 
 from pipeline.detect.adapt import adapt
 from pipeline.detect.apply import detect_image, detect_images
@@ -59,10 +60,11 @@ SIZES = {
     "large": "C-48.4_s2_p1 [ C-96.4_s2_p1 R-96.3 R-96.3 R-96.3 R-96.3 R-96.3 U-2 ] C-48.3",
     "stride 4": "C-32.4_s2_p1 C-64.4_s2_p1 R-64.3 R-64.3 R-64.3 R-64.3 C-64.1",
 }
-# The catalogue, its columns of right ascension, declination and flux, and how near a source must be [beam].
+# The catalogue, its columns of right ascension, declination and peak, and how near a source must be [beam]. Of what is
+# extended the peaks tell; the integrated fluxes of these catalogues are led by fits to diffuse emission.
 REAL = {
-    "1904-66_SIN": ("1904_comp.fits", ("ra", "dec", "int_flux"), 0.5),
-    "pybdsf_test_ch0_I": ("pybdsf_test_srl.fits", ("RA", "DEC", "Total_flux"), 0.5),
+    "1904-66_SIN": ("1904_comp.fits", ("ra", "dec", "peak_flux"), 0.5),
+    "pybdsf_test_ch0_I": ("pybdsf_test_srl.fits", ("RA", "DEC", "Peak_flux"), 0.5),
     "AMI-LA_GRB120422A": None,
     "LOFAR_GRB201006A_cutout": None,
 }
@@ -247,7 +249,7 @@ def _trained(place: fields.Labelled, settings: DetectorSettings, told: argparse.
 
 def part_real(told: argparse.Namespace) -> dict[str, Any]:
     """Real images, adapted without labels: which sources of another finder's catalogue are found, and what is left."""
-    folder, result = told.data / "radio_fields", {}
+    folder, result, shown = told.data / "radio_fields", {}, {}
     for name, listed in REAL.items():
         image, taught = folder / f"{name}.fits.gz", told.work / f"real-{name}.safetensors"
         if not taught.is_file():
@@ -255,7 +257,8 @@ def part_real(told: argparse.Namespace) -> dict[str, Any]:
         table = detect_images([(image, None)], taught, [told.work / f"real-{name}.fits"])
         opened = ContinuumImage.open(image)
         whole = [slice(0, side) for side in opened.shape]
-        left, rms = subtract(opened, table).data, opened.background.at(whole)[1]
+        left, (median, rms) = subtract(opened, table).data, opened.background.at(whole)
+        shown[name] = (opened.reader.read(whole) - median) / rms, (left - median) / rms, table
         result[name] = {
             "adapted": taught != told.model,
             "sources": len(table),
@@ -266,7 +269,21 @@ def part_real(told: argparse.Namespace) -> dict[str, Any]:
         if listed is not None:
             result[name]["found"] = _found(table, folder / listed[0], *listed[1:], opened)
         print(name, result[name], flush=True)
+    _draw(shown)
     return result
+
+
+def _draw(shown: dict[str, tuple[np.ndarray, np.ndarray, Table]]) -> None:
+    """Each image with its catalogue, and what is left of it, in units of the noise, as results/detect_real.png."""
+    figure, axes = plt.subplots(len(shown), 2, figsize=(8, 4 * len(shown)), squeeze=False, layout="constrained")
+    for row, (name, (image, left, table)) in zip(axes, shown.items(), strict=True):
+        for axis, pixels, title in zip(row, (image, left), (name, "less the catalogue"), strict=True):
+            stretched = axis.imshow(np.arcsinh(pixels), origin="lower", cmap="gray", vmin=-2, vmax=5)
+            axis.set(title=title, xlabel="x [pixel]", ylabel="y [pixel]")
+        row[0].scatter(table["x"].value, table["y"].value, s=40, facecolors="none", edgecolors="tab:orange", lw=0.8)
+    figure.colorbar(stretched, ax=axes, label="asinh(brightness / noise)", shrink=0.4)
+    figure.savefig(RESULTS / "detect_real.png", dpi=75)
+    plt.close(figure)
 
 
 def _adapted(image: Path, told: argparse.Namespace, out: Path) -> Path:

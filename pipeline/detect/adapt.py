@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from pipeline.detect.areas import Section, divide
 from pipeline.detect.choose import Chosen, choose
@@ -32,6 +33,7 @@ from pipeline.provenance import provenance
 from pipeline.score.sdc1 import Sdc1
 from pipeline.simulate.continuum_settings import ContinuumSettings
 from pipeline.simulate.match import match_noise
+from pipeline.simulate.noise import NoisePower
 
 log = logging.getLogger("fleming")
 _STEPS = 25
@@ -44,6 +46,8 @@ _BRIGHTEST = 1e4
 # The frequency that is taken where a header names none: the lowest band of the first challenge [Hz].
 _FREQUENCY = 560e6
 _RADIO = (1e7, 1e12)
+# Densities to try in turn, of those asked for.
+_SPARSER = (1.0, 0.5, 0.25, 0.1)
 
 
 def adapt(
@@ -153,13 +157,9 @@ def _practice(
         size_form="gaussian",
     )
     catalogue = None if real is None else truth_table(real.truth, image, real.section)
-    try:
-        noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
-        told = resembling(image, model, told, noise, seed, catalogue)
-        noise = match_noise(told, measured, seed=seed, catalogue=catalogue)
-    except UserError as error:
-        what = "is so crowded at its beam and depth that simulations of it leave no empty sky to match its noise in"
-        raise UserError(image.path, what, "search it with the model as it is, and mind the warning") from error
+    told, noise = _matched(told, measured, seed, catalogue, image.path)
+    told = resembling(image, model, told, noise, seed, catalogue)
+    told, noise = _matched(told, measured, seed, catalogue, image.path)
     log.info(
         "practising on %s sources seen with %.2f times the beam's area, %.2f times as many as usual",
         "the truth's" if real else told.size_form,
@@ -167,6 +167,21 @@ def _practice(
         told.density,
     )
     return [practise(Practice(told, noise), seed + 1 + number, catalogue) for number in range(settings.fields)]
+
+
+def _matched(
+    settings: ContinuumSettings, measured: NoisePower, seed: int, catalogue: pd.DataFrame | None, where: str
+) -> tuple[ContinuumSettings, NoisePower]:
+    """The noise that makes simulated fields as those `settings` look like what was measured; with fewer sources where
+    the usual number leaves no empty sky to measure in, which the image does."""
+    for share in _SPARSER:
+        told = settings.model_copy(update={"density": share * settings.density})
+        try:
+            return told, match_noise(told, measured, seed=seed, catalogue=catalogue)
+        except UserError as error:
+            problem = error
+    what = "is so crowded at its beam and depth that simulations of it leave no empty sky to match its noise in"
+    raise UserError(where, what, "search it with the model as it is, and mind the warning") from problem
 
 
 def _adapted(

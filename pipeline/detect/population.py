@@ -25,7 +25,7 @@ _SNR = (10.0, 20.0, 50.0, 300.0)
 _FEWEST = 30
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _SIDE = 2048
-_DENSITY = (0.2, 5.0)
+_DENSITY = (0.05, 5.0)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def resembling(
         tried.append((found.distance(probe), told, probe.density))
     _, told, density = min(tried, key=lambda trial: trial[0])
     if catalogue is None and found.density > 0 and density > 0:
-        told = told.model_copy(update={"density": float(np.clip(found.density / density, *_DENSITY))})
+        changed = told.density * found.density / density
+        told = told.model_copy(update={"density": float(np.clip(changed, *_DENSITY))})
     return told
 
 

@@ -13,9 +13,11 @@ from pipeline.detect.image import ContinuumImage
 from pipeline.detect.model import load
 from pipeline.detect.task_settings import AdaptSettings
 from pipeline.detect.texture import NoiseMismatchWarning, texture
+from pipeline.errors import UserError
 from pipeline.simulate.continuum import simulate
 from pipeline.simulate.continuum_settings import ContinuumSettings
 from pipeline.simulate.field_files import save_field
+from pipeline.simulate.match import match_noise
 from pipeline.simulate.noise import white_beam
 
 SETTINGS = AdaptSettings(minutes=1e-3, fields=2, side=256)
@@ -104,3 +106,14 @@ def test_without_a_truth_the_image_shows_all_of_a_flux(other, tiny, tmp_path, mo
 def test_a_frequency_that_is_none_is_not_taken(found, taken):
     """A header of 23.5 Hz once made a simulation of more sources than any memory holds."""
     assert radio_frequency(found) == taken
+
+
+def test_a_crowded_sky_is_practised_on_with_fewer_sources():
+    sky = ContinuumSettings(
+        shape=(256, 256), pixel_arcsec=240, beam_arcsec=(864, 791, 0), rms=0.05, frequency=1420, flux_max=50
+    )
+    target = white_beam(sky.beam_pixels, sky.rms)
+    with pytest.raises(UserError, match="empty sky"):
+        match_noise(sky, target, seed=1)
+    sparser, noise = module._matched(sky, target, 1, None, "image.fits")
+    assert sparser.density < sky.density and 0.5 < noise.rms / sky.rms <= 1
