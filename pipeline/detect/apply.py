@@ -92,6 +92,8 @@ def detect_images(
         for part, image, number, name in zip(kept, opened, first, names, strict=False)
     ]
     table = join_catalogues(tables)
+    # To write a table takes as much memory again as the table.
+    del found, kept, tables
     table.meta["THRESHOL"] = threshold
     if not len(table):
         warnings.warn(

@@ -23,7 +23,7 @@ _HIDDEN = 48
 _STEPS = 600
 _RATE = 5e-3
 _DIGITS = 7
-_AT_ONCE = 1 << 16
+_AT_ONCE = 1 << 14
 _ONE_SIGMA = 0.6827
 
 
@@ -70,17 +70,17 @@ class Calibrator:
         turns = symmetries(self.ndim)[:1] if names is None else symmetries(self.ndim)
         rival = np.stack(_rival(detections), axis=1)
         # Large images have so many detections that the perceptron's layers would need more memory than the tiles.
-        parts = [slice(start, start + _AT_ONCE) for start in range(0, max(len(detections), 1), _AT_ONCE)]
-        answers = [
-            [self._turned(detections.take(part), rival[part], turn, names or [""] * self.values) for turn in turns]
-            for part in parts
-        ]
-        chance, shift, stretch = (
-            np.concatenate([np.mean([said[at] for said in part], axis=0) for part in answers]) for at in range(3)
-        )
-        widths = detections.width * np.exp(stretch)
-        values = detections.values + shift * detections.width[:, self.ndim :]
-        return Calibrated(replace(detections, values=values), 1 / (1 + np.exp(-chance)), self.sigma * widths)
+        count = len(detections)
+        probability, values, errors = np.empty(count), np.empty((count, self.values)), np.empty(detections.width.shape)
+        for start in range(0, count, _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            some = detections.take(part)
+            answers = [self._turned(some, rival[part], turn, names or [""] * self.values) for turn in turns]
+            chance, shift, stretch = (np.mean([said[at] for said in answers], axis=0) for at in range(3))
+            probability[part] = 1 / (1 + np.exp(-chance))
+            values[part] = some.values + shift * some.width[:, self.ndim :]
+            errors[part] = self.sigma * some.width * np.exp(stretch)
+        return Calibrated(replace(detections, values=values), probability, errors)
 
     def _turned(
         self, detections: Detections, rival: np.ndarray, turn: Symmetry, names: Sequence[str]
