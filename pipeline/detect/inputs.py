@@ -19,7 +19,8 @@ def network_input(snr: Tensor, conditions: Tensor) -> Tensor:
     """
     constant = conditions.reshape(*conditions.shape, *[1] * (snr.ndim - 1)).expand(*conditions.shape, *snr.shape[1:])
     if snr.ndim == 4:
-        seen = (torch.tanh(snr / 6) * 3 + snr / 20)[:, None]
+        # In place: every new tensor of a large cube would cost more than its arithmetic.
+        seen = (snr / 6).tanh_().mul_(3).add_(snr, alpha=1 / 20)[:, None]
     else:
         seen = torch.stack([torch.asinh(snr) * 0.5, torch.tanh(snr / 5), torch.asinh(snr / 50)], dim=1)
     memory = {4: torch.channels_last, 5: torch.channels_last_3d}.get(seen.ndim, torch.contiguous_format)
