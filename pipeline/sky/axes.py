@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from astropy.io import fits
 
 from pipeline.errors import UserError
-from pipeline.sky.headers import is_celestial, value
+from pipeline.sky.headers import axis_type, is_celestial, value
 from pipeline.sky.spectra import has_coefficients
 
 KINDS = {"spectrum": 1, "image": 2, "cube": 3}
@@ -46,6 +46,9 @@ def plan_axes(
             removed, ndim = (0, *removed), ndim - 1
         if row is None and ndim == 2 and is_lamost(header):
             return "spectrum", (0, *removed)
+        planes = [size for axis, size in enumerate(shape) if axis_type(header, len(shape) - axis) == "STOKES"]
+        if ndim > 3 and max(planes, default=1) > 1:
+            raise UserError(source, f"holds {max(planes)} Stokes planes", "cut out the one of Stokes I")
         if not 1 <= ndim <= 3:
             raise UserError(source, f"has {ndim} axes longer than 1", "cut it to at most 3 axes or choose a row")
         return list(KINDS)[ndim - 1], removed

@@ -14,7 +14,10 @@ from pipeline.errors import FlemingWarning
 from pipeline.sky.units import brightness_unit
 
 _CELESTIAL = ("RA", "DEC", "GLON", "GLAT", "ELON", "ELAT", "SLON", "SLAT", "HPLN", "HPLT")
-_WCS_FLAWS = (WcsError, ValueError, TypeError, KeyError, AssertionError, AttributeError, OSError, fits.VerifyError)
+# wcslib reports a lookup table that it cannot find as memory that it cannot get.
+_WCS_FLAWS = (
+    WcsError, ValueError, TypeError, KeyError, AssertionError, AttributeError, OSError, MemoryError, fits.VerifyError,
+)  # fmt: skip
 LOG_COEFFICIENTS = (("COEFF0", "COEFF1"), ("LOGLAM0", "DLOGLAM"))
 _VELOCITIES = ("VRAD", "VELO", "VOPT", "FELO")
 _AIPS_BEAM = re.compile(r"CLEAN BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*(\S+)")
@@ -172,7 +175,7 @@ def velocity_frequency(header: fits.Header, axis: int, velocity: np.ndarray) -> 
     """Frequency [Hz] at each `velocity` of FITS axis `axis`, same shape; None without a rest frequency.
 
     Radio, optical and relativistic velocities by their definitions (Greisen et al. 2006, A&A 446, 747, table 1).
-    An axis of optical velocities that is regular in frequency, FELO or -F2W, has its CDELT at the reference pixel
+    An axis of velocities that is regular in frequency, FELO, -F2W or -F2V, has its CDELT at the reference pixel
     (section 8.2 there).
 
     Raises
@@ -190,6 +193,9 @@ def velocity_frequency(header: fits.Header, axis: int, velocity: np.ndarray) -> 
     if kind.startswith("FELO") or kind[4:8] == "-F2W":
         reference = number(header, f"CRVAL{axis}") / light
         return rest / (1 + reference) * (1 - (ratio - reference) / (1 + reference))
+    if kind[4:8] == "-F2V":
+        reference = number(header, f"CRVAL{axis}") / light
+        return rest * np.sqrt((1 - reference) / (1 + reference)) * (1 - (ratio - reference) / (1 - reference**2))
     # AIPS tells by VELREF which of the two that radio astronomers use VELO is: optical below 256, radio above.
     reference = number(header, "VELREF", 0.0) if kind.startswith("VELO") else 0.0
     if kind.startswith("VRAD") or reference > 256:
@@ -201,9 +207,11 @@ def velocity_frequency(header: fits.Header, axis: int, velocity: np.ndarray) -> 
 
 
 def linear_scale(header: fits.Header, axis: int, length: int) -> np.ndarray | None:
-    """CRVAL + CDELT (pixel - CRPIX) along FITS axis `axis`, `(length,)`; None without CRVAL and a step."""
+    """CRVAL + PC CDELT (pixel - CRPIX) along FITS axis `axis`, `(length,)`; None without CRVAL and a step."""
     start = number(header, f"CRVAL{axis}")
-    step = number(header, f"CD{axis}_{axis}", number(header, f"CDELT{axis}"))
+    step = number(header, f"CD{axis}_{axis}")
+    if step is None:
+        step = number(header, f"CDELT{axis}", 0.0) * number(header, f"PC{axis}_{axis}", 1.0)
     if start is None or not step:
         return None
     return start + step * (np.arange(1, length + 1) - reference_pixel(header, axis))

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import astropy.units as u
 import numpy as np
@@ -79,6 +80,13 @@ class FrameReader:
         -----
         NoWCSWarning : no usable celestial coordinates. MissingUnitWarning : no BUNIT.
         """
+        self._open(source, kind, hdu)
+        self.wcs, self.wcs_flaw = self._celestial_wcs()
+        self.beam = beam or header_beam(self.header)
+        self.frequency = header_frequency(self.header, self._kept, self._stored_shape)
+        self.unit, self._factor = self._conversion(unit)
+
+    def _open(self, source: str | os.PathLike, kind: str, hdu: int | str | None) -> None:
         if kind not in ("image", "cube"):
             raise ValueError(f"kind is image or cube, not {kind!r}")
         self.path, self.note = str(source), ""
@@ -97,13 +105,9 @@ class FrameReader:
                 self.note = f"is packed: its {self._pixels.nbytes / 2**20:.0f} MiB were read into memory"
             else:
                 self._place = (content, chosen.fileinfo()["datLoc"])
-        self.wcs, self.wcs_flaw = self._celestial_wcs()
-        self.beam = beam or header_beam(self.header)
-        self.frequency = header_frequency(self.header, self._kept, self._stored_shape)
         self.stored_unit = header_unit(self.header, source)
-        self.unit, self._factor = self._conversion(unit)
 
-    def __enter__(self) -> "FrameReader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,15 +129,24 @@ class FrameReader:
         ------
         UserError : the file can no longer be read, or has become shorter.
         """
+        spans = self._spans(section)
+        return self._converted(self._stored(spans), spans)
+
+    def _spans(self, section: Sequence[slice]) -> list[slice]:
         spans = [slice(*part.indices(size)) for part, size in zip(section, self.shape, strict=True)]
         if any(span.step != 1 for span in spans):
             raise ValueError("a section is read with step 1")
+        return spans
+
+    def _stored(self, spans: list[slice]) -> np.ndarray:
+        """A new array of the stored pixels, the kept axes in the order of the file."""
         if self._pixels is not None:
-            data = self._pixels[tuple(spans)].copy()
-        elif self._place is not None:
-            data = self._from_file(spans)
-        else:
+            return self._pixels[tuple(spans)].copy()
+        if self._place is None:
             raise ValueError(f"{self.path} is closed")
+        return self._from_file(spans)
+
+    def _converted(self, data: np.ndarray, spans: list[slice]) -> np.ndarray:
         factor = self._factor[spans[0]] if np.ndim(self._factor) else self._factor
         if np.any(factor != 1):
             data *= factor
