@@ -90,16 +90,16 @@ def measure_background(
     UserError : no cell has enough valid pixels.
     """
     shape, mesh = _shapes(shape, mesh)
-    edges = tuple(_edges(size, side) for size, side in zip(shape, mesh, strict=True))
+    edges = tuple(cell_edges(size, side) for size, side in zip(shape, mesh, strict=True))
     median, rms = (np.full([len(borders) - 1 for borders in edges], np.nan) for _ in range(2))
     for cells, section in _strips(edges):
-        median[cells], rms[cells] = _statistics(_blocks(read(section), cells[-1]))
+        median[cells], rms[cells] = clipped_statistics(_blocks(read(section), cells[-1]))
     if not np.any(np.isfinite(rms)):
         raise UserError(where, "holds no valid pixels or too few to measure its noise", "check the frame")
     if np.any(rms > 0):
         noiseless = rms == 0
         median[noiseless], rms[noiseless] = np.nan, np.nan
-    return Background(shape, edges, _settled(median), _settled(rms))
+    return Background(shape, edges, settled(median), settled(rms))
 
 
 def _shapes(shape: Sequence[int], mesh: int | Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -110,11 +110,13 @@ def _shapes(shape: Sequence[int], mesh: int | Sequence[int]) -> tuple[tuple[int,
     return shape, mesh
 
 
-def _settled(cells: np.ndarray) -> np.ndarray:
+def settled(cells: np.ndarray) -> np.ndarray:
+    """Cells, N axes, with the NaN ones filled from their neighbours, and a median filter of three over all."""
     return ndimage.median_filter(_filled(cells), 3, mode="nearest")
 
 
-def _edges(size: int, side: int) -> np.ndarray:
+def cell_edges(size: int, side: int) -> np.ndarray:
+    """Borders of the cells of `side` pixels of an axis; a rest of less than half a cell belongs to the last one."""
     starts = np.arange(0, size, side)
     if len(starts) > 1 and 2 * (size - starts[-1]) < side:
         starts = starts[:-1]
@@ -146,10 +148,14 @@ def _blocks(data: np.ndarray, run: slice) -> np.ndarray:
     return blocks
 
 
-def _statistics(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def clipped_statistics(blocks: np.ndarray, least: float = _LEAST_VALID) -> tuple[np.ndarray, np.ndarray]:
+    """Median and rms (n,) of the rows `(n, pixels)`, each ascending with NaN at its end, as `measure_background`.
+
+    least : the share of a row that must be valid; the statistics of other rows are NaN.
+    """
     # With the pixels of a cell in order, medians, clipping and deviations are places in the row: one sort serves all.
     start, stop = np.zeros(len(blocks), int), np.count_nonzero(~np.isnan(blocks), axis=-1)
-    valid = stop >= max(1.0, _LEAST_VALID * blocks.shape[-1])
+    valid = stop >= max(1.0, least * blocks.shape[-1])
     blocks, start, stop = blocks[valid], start[valid], stop[valid]
     median, mad = _median(blocks, start, stop), _mad(blocks, start, stop)
     for _ in range(_ROUNDS):
