@@ -150,8 +150,11 @@ def _real(path: Path) -> _Real | None:
     ordered = np.sort(data[data > 0])
     faint = ordered[np.searchsorted(np.cumsum(ordered), _REST_OF_LIGHT * ordered.sum())]
     z, y, x = np.nonzero(data >= faint)
-    weight = data[z, y, x] / data[z, y, x].sum()
     velocity = (z - middle) * (1.0 if recedes else -1.0)
+    # Gas of a neighbour or of the Milky Way, which the line of the galaxy does not reach.
+    own = np.abs(velocity) <= width - 1
+    z, y, x, velocity = z[own], y[own], x[own], velocity[own]
+    weight = data[z, y, x] / data[z, y, x].sum()
     place = np.stack([x - weight @ x, y - weight @ y], 1)
     # The covariance of place and velocity points to the receding side.
     axis = weight @ (place * (velocity - weight @ velocity)[:, None])

@@ -31,7 +31,7 @@ def channel_frequency(settings: HiSettings) -> np.ndarray:
 
 
 def channel_width_km_s(frequency: np.ndarray, channel_hz: float) -> np.ndarray:
-    """Width of a channel [km/s] of optical velocity at `frequency` [Hz]: c nu0 dnu / nu^2, as the SDC2 scorer has it."""
+    """Width of a channel [km/s] of optical velocity at `frequency` [Hz]: c nu0 dnu / nu^2, as SDC2's scorer has it."""
     return LIGHT_KM_S * REST_HZ * channel_hz / np.asarray(frequency) ** 2
 
 
@@ -77,9 +77,7 @@ def hi_size(settings: HiSettings, mass: np.ndarray, frequency: np.ndarray, rng: 
     return kpc / (1e3 * _luminosity_distance(z) / (1 + z) ** 2) * _ARCSEC
 
 
-def line_width(
-    settings: HiSettings, mass: np.ndarray, inclination: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def line_width(settings: HiSettings, mass: np.ndarray, inclination: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """w20 [km/s] of HI masses at inclinations [deg]: of the spectrum of a disc that turns and is turbulent.
 
     The flat part turns with V = 118 (M / 1e9 Msun)^(1/4) km/s: the slope of gas-rich galaxies (McGaugh 2012, AJ 143,
