@@ -4,8 +4,9 @@ A small perceptron turns the outputs of a detection into the probability of bein
 and scales their errors. It is kept as plain numbers in the model file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,28 @@ from pipeline.detect.symmetry import Symmetry, symmetries
 
 # Beyond this a better neighbour does not matter [pixel].
 _FAR = 16.0
-_HIDDEN = 48
 _STEPS = 600
 _RATE = 5e-3
 _DIGITS = 7
 _AT_ONCE = 1 << 14
 _ONE_SIGMA = 0.6827
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How much a calibrator may learn.
+
+    hidden : width of its layers. decay : of the weights. folds : the step to stop at is the best one of a fifth that
+    is kept aside (1), or that of so many parts, each judged by what the others teach; all detections then teach.
+    """
+
+    hidden: int = 48
+    decay: float = 1e-2
+    folds: int = 1
+
+
+# A few hundred matches do not fill the large one, and a fifth of them is too few to stop or to measure errors by.
+LARGE, SMALL = Capacity(), Capacity(hidden=12, decay=0.3, folds=5)
 
 
 @dataclass
@@ -52,30 +69,43 @@ class Calibrator:
     """A perceptron of two hidden layers over the standardised outputs of a detection.
 
     layers : weights and biases. mean, spread : (features,). ndim, values : N and P. sigma : (N + P,) the errors of one
-    sigma in units of the scaled widths.
+    sigma in units of the scaled widths. extra : how many further features of a detection it is told.
     """
 
     def __init__(
-        self, network: nn.Sequential, mean: np.ndarray, spread: np.ndarray, ndim: int, values: int, sigma: np.ndarray
+        self,
+        network: nn.Sequential,
+        mean: np.ndarray,
+        spread: np.ndarray,
+        ndim: int,
+        values: int,
+        sigma: np.ndarray,
+        extra: int = 0,
     ):
         self.network, self.mean, self.spread, self.sigma = network.eval(), mean, spread, sigma
-        self.ndim, self.values = ndim, values
+        self.ndim, self.values, self.extra = ndim, values, extra
 
-    def apply(self, detections: Detections, names: Sequence[str] | None = None) -> Calibrated:
+    def apply(
+        self, detections: Detections, names: Sequence[str] | None = None, extra: np.ndarray | None = None
+    ) -> Calibrated:
         """The probability, the corrected values and the errors of detections.
 
         names : of the values; where given, the answer is the mean over the symmetries of the sky, so that it turns
             with the sky as the averaged outputs of the network do.
+        extra : further features (n, K) that it was fitted with, which no symmetry changes.
         """
+        told = 0 if extra is None else extra.shape[1]
+        if told != self.extra:
+            raise ValueError(f"the calibrator was fitted with {self.extra} further features, not {told}")
         turns = symmetries(self.ndim)[:1] if names is None else symmetries(self.ndim)
-        rival = np.stack(_rival(detections), axis=1)
+        beside = _beside(detections, extra)
         # Large images have so many detections that the perceptron's layers would need more memory than the tiles.
         count = len(detections)
         probability, values, errors = np.empty(count), np.empty((count, self.values)), np.empty(detections.width.shape)
         for start in range(0, count, _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             some = detections.take(part)
-            answers = [self._turned(some, rival[part], turn, names or [""] * self.values) for turn in turns]
+            answers = [self._turned(some, beside[part], turn, names or [""] * self.values) for turn in turns]
             chance, shift, stretch = (np.mean([said[at] for said in answers], axis=0) for at in range(3))
             probability[part] = 1 / (1 + np.exp(-chance))
             values[part] = some.values + shift * some.width[:, self.ndim :]
@@ -83,7 +113,7 @@ class Calibrator:
         return Calibrated(replace(detections, values=values), probability, errors)
 
     def _turned(
-        self, detections: Detections, rival: np.ndarray, turn: Symmetry, names: Sequence[str]
+        self, detections: Detections, beside: np.ndarray, turn: Symmetry, names: Sequence[str]
     ) -> list[np.ndarray]:
         """Logit, shift and log-factor as `_parts`, of the detections that were seen turned by `turn`."""
         size, values, width = (
@@ -97,7 +127,7 @@ class Calibrator:
             width=torch.cat([turn.sizes(width[:, :n]), turn.spreads(width[:, n:], names)], 1).numpy(),
         )
         with torch.inference_mode():
-            said = self.network(_standardised(_features(seen, rival), self.mean, self.spread))
+            said = self.network(_standardised(_features(seen, beside), self.mean, self.spread))
             chance, shift, stretch = _parts(said, n, self.values)
             stretch = torch.cat([back.sizes(stretch[:, :n]), back.spreads(stretch[:, n:], names)], 1)
             return [part.double().numpy() for part in (chance, back.values(shift, names), stretch)]
@@ -115,25 +145,44 @@ class Calibrator:
             "ndim": self.ndim,
             "values": self.values,
             "weights": state,
+            **({"extra": self.extra} if self.extra else {}),
         }
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Calibrator":
         """The inverse of `to_dict`."""
         mean, spread = np.array(stored["mean"]), np.array(stored["spread"])
-        network = _perceptron(len(mean), 1 + stored["ndim"] + 2 * stored["values"])
-        network.load_state_dict({name: torch.tensor(value) for name, value in stored["weights"].items()})
-        return cls(network, mean, spread, stored["ndim"], stored["values"], np.array(stored["sigma"]))
+        weights = {name: torch.tensor(value) for name, value in stored["weights"].items()}
+        network = _perceptron(len(mean), 1 + stored["ndim"] + 2 * stored["values"], len(weights["0.bias"]))
+        network.load_state_dict(weights)
+        sigma, extra = np.array(stored["sigma"]), stored.get("extra", 0)
+        return cls(network, mean, spread, stored["ndim"], stored["values"], sigma, extra)
 
 
-def fit_calibrator(found: Sequence[Detections], truths: Sequence[Truth], seed: int) -> Calibrator:
+def fit_calibrator(
+    found: Sequence[Detections],
+    truths: Sequence[Truth],
+    seed: int,
+    *,
+    extra: Sequence[np.ndarray] | None = None,
+    weights: Sequence[np.ndarray] | None = None,
+    capacity: Capacity = LARGE,
+) -> Calibrator:
     """Learn from the detections of fresh fields, one entry a field, and what they truly are.
 
     The loss is the cross-entropy of the probability and, for matches, minus the log-likelihood of the Laplace
-    distributions of centre and values; a fifth of the detections decides when to stop.
+    distributions of centre and values; detections that do not teach decide when to stop.
+
+    Parameters
+    ----------
+    extra : further features (n, K) of each field's detections, that no symmetry changes.
+    weights : of each field's detections (n,): how often one of them is met in the sky that the probability is for.
+        In a field with k times the sources of the sky, the true ones have 1 / k.
+    capacity : how much is learnt; `SMALL` suits a few hundred matches.
     """
     # Neighbours are those of the same field, whose pixels mean nothing in another.
-    features = np.concatenate([_features(part, np.stack(_rival(part), axis=1)) for part in found])
+    further = [None] * len(found) if extra is None else extra
+    features = np.concatenate([_features(part, _beside(part, more)) for part, more in zip(found, further, strict=True)])
     detections = join(found)
     truth = Truth(*(np.concatenate([getattr(part, item.name) for part in truths]) for item in fields(Truth)))
     ndim, values = detections.centre.shape[1], detections.values.shape[1]
@@ -145,13 +194,67 @@ def fit_calibrator(found: Sequence[Detections], truths: Sequence[Truth], seed: i
     ).float()
     error = (error / width).clamp(-100, 100)
     matched = torch.from_numpy(truth.matched)
+    weight = None if weights is None else torch.from_numpy(np.concatenate(weights)).float()
+    sample = _Sample(inputs, error, matched, weight, ndim, values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _perceptron(inputs.shape[1], 1 + ndim + 2 * values)
-        held = torch.rand(len(inputs)) < 0.2
-        _descend(network, inputs, error, matched, held, ndim, values)
-        sigma = _sigma(network(inputs[matched]), error[matched], ndim, values)
-    return Calibrator(network, mean, spread, ndim, values, sigma)
+        if capacity.folds > 1:
+            network, said = _folded(sample, capacity)
+        else:
+            network = sample.perceptron(capacity)
+            held = torch.rand(len(inputs)) < 0.2
+            _descend(network, sample.take(~held), sample.take(held), capacity)
+            said = network(inputs)
+        sigma = _sigma(said[matched], error[matched], ndim, values)
+    return Calibrator(network, mean, spread, ndim, values, sigma, 0 if extra is None else extra[0].shape[1])
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Detections to learn from: inputs (n, features), error (n, N + P) in widths, matched (n,), weight (n,) or none."""
+
+    inputs: Tensor
+    error: Tensor
+    matched: Tensor
+    weight: Tensor | None
+    ndim: int
+    values: int
+
+    def take(self, chosen: Tensor) -> "_Sample":
+        weight = None if self.weight is None else self.weight[chosen]
+        return replace(
+            self, inputs=self.inputs[chosen], error=self.error[chosen], matched=self.matched[chosen], weight=weight
+        )
+
+    def perceptron(self, capacity: Capacity) -> nn.Sequential:
+        return _perceptron(self.inputs.shape[1], 1 + self.ndim + 2 * self.values, capacity.hidden)
+
+    def loss(self, network: nn.Sequential) -> Tensor:
+        return _loss(network(self.inputs), self.error, self.matched, self.weight, self.ndim, self.values)
+
+
+def _folded(sample: _Sample, capacity: Capacity) -> tuple[nn.Sequential, Tensor]:
+    """A perceptron that all detections taught, and what those that were taught by the others say of each (n, outputs).
+
+    All are stopped at the step that is best for the parts kept aside, taken together.
+    """
+    part = torch.randperm(len(sample.inputs)) % capacity.folds
+    # Matches are few: each part has its share of them.
+    part[sample.matched] = torch.randperm(int(sample.matched.sum())) % capacity.folds
+    curves, answers = [], []
+    for fold in range(capacity.folds):
+        learnt, held = sample.take(part != fold), sample.take(part == fold)
+        steps = list(_course(sample.perceptron(capacity), learnt, held, capacity))
+        curves.append([loss * len(held.inputs) for loss, _, _ in steps])
+        answers.append([said for _, _, said in steps])
+    best = int(np.argmin(np.sum(curves, axis=0)))
+    said = torch.empty_like(torch.cat([part[best] for part in answers]))
+    for fold, answer in enumerate(answers):
+        said[part == fold] = answer[best]
+    network = sample.perceptron(capacity)
+    *_, (_, kept, _) = islice(_course(network, sample, sample.take(part == 0), capacity), best + 1)
+    network.load_state_dict(kept)
+    return network, said
 
 
 @torch.no_grad()
@@ -165,31 +268,43 @@ def _sigma(said: Tensor, error: Tensor, ndim: int, values: int) -> np.ndarray:
     return np.quantile(residual.double().numpy(), _ONE_SIGMA, axis=0)
 
 
-def _descend(network, inputs: Tensor, error: Tensor, matched: Tensor, held: Tensor, ndim: int, values: int) -> None:
+def _descend(network: nn.Sequential, learnt: _Sample, held: _Sample, capacity: Capacity) -> None:
     """Gradient descent on all detections at once; the weights of the best step on the `held` ones stay."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
     best, kept = np.inf, {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for loss, weights, _ in _course(network, learnt, held, capacity):
+        if loss < best:
+            best, kept = loss, weights
+    network.load_state_dict(kept)
+
+
+def _course(
+    network: nn.Sequential, learnt: _Sample, held: _Sample, capacity: Capacity
+) -> Iterator[tuple[float, dict[str, Tensor], Tensor]]:
+    """Gradient descent on all of `learnt` at once: every tenth step, the loss of `held`, the weights, and the answers."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=capacity.decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
     for step in range(_STEPS):
         optimiser.zero_grad()
-        _loss(network(inputs[~held]), error[~held], matched[~held], ndim, values).backward()
+        learnt.loss(network).backward()
         optimiser.step()
         schedule.step()
         if step % 10 == 9:
             with torch.no_grad():
-                found = float(_loss(network(inputs[held]), error[held], matched[held], ndim, values))
-            if found < best:
-                best, kept = found, {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    network.load_state_dict(kept)
+                said = network(held.inputs)
+                loss = float(_loss(said, held.error, held.matched, held.weight, held.ndim, held.values))
+            yield loss, {name: tensor.clone() for name, tensor in network.state_dict().items()}, said
 
 
-def _loss(said: Tensor, error: Tensor, matched: Tensor, ndim: int, values: int) -> Tensor:
+def _loss(said: Tensor, error: Tensor, matched: Tensor, weight: Tensor | None, ndim: int, values: int) -> Tensor:
     chance, shift, stretch = _parts(said, ndim, values)
-    cross = F.binary_cross_entropy_with_logits(chance, matched.float())
+    cross = F.binary_cross_entropy_with_logits(chance, matched.float(), weight)
+    if weight is not None:
+        cross = cross / weight.mean()
     if not matched.any():
         return cross
     residual = _residual(error[matched], shift[matched])
     likelihood = residual.abs() * torch.exp(-stretch[matched]) + stretch[matched]
+    # How dense a field is says nothing of the errors: all matches tell of them alike.
     return cross + 0.1 * likelihood.mean(0).sum()
 
 
@@ -204,9 +319,9 @@ def _parts(said: Tensor, ndim: int, values: int) -> tuple[Tensor, Tensor, Tensor
     return chance[:, 0], shift, stretch.clamp(-3, 3)
 
 
-def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
+def _perceptron(inputs: int, outputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(inputs, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, outputs)
+        nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, outputs)
     )
 
 
@@ -214,8 +329,14 @@ def _standardised(features: np.ndarray, mean: np.ndarray, spread: np.ndarray) ->
     return torch.from_numpy(np.clip((features - mean) / spread, -8, 8)).float()
 
 
-def _features(detections: Detections, rival: np.ndarray) -> np.ndarray:
-    """(n, features): the outputs, and what `_rival` says of the nearest other detection, (n, 2)."""
+def _beside(detections: Detections, extra: np.ndarray | None) -> np.ndarray:
+    """What is told of detections beside their outputs, (n, 2 + K): the nearest other one, and the further features."""
+    rival = np.stack(_rival(detections), axis=1)
+    return rival if extra is None else np.concatenate([rival, extra], axis=1)
+
+
+def _features(detections: Detections, beside: np.ndarray) -> np.ndarray:
+    """(n, features): the outputs, and what `_beside` tells."""
     logits = detections.classes - detections.classes.max(1, keepdims=True, initial=0)
     return np.concatenate(
         [
@@ -224,7 +345,7 @@ def _features(detections: Detections, rival: np.ndarray) -> np.ndarray:
             detections.values,
             np.log(detections.width),
             logits,
-            rival,
+            beside,
         ],
         axis=1,
     ).astype(float)
