@@ -280,7 +280,7 @@ def _descend(network: nn.Sequential, learnt: _Sample, held: _Sample, capacity: C
 def _course(
     network: nn.Sequential, learnt: _Sample, held: _Sample, capacity: Capacity
 ) -> Iterator[tuple[float, dict[str, Tensor], Tensor]]:
-    """Gradient descent on all of `learnt` at once: every tenth step, the loss of `held`, the weights, and the answers."""
+    """Gradient descent on all of `learnt` at once: every tenth step, the loss on `held`, the weights, what they say."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=capacity.decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
     for step in range(_STEPS):
