@@ -221,13 +221,22 @@ class _Filters:
 def _profiles(widths: np.ndarray) -> np.ndarray:
     """Line profiles (W, f) of unit sum: a box, higher at its edges, smoothed; `widths` at a fifth of the peak."""
     smooth = np.maximum(_SMOOTH * widths, np.minimum(1.0, widths / (2 * np.sqrt(2 * np.log(5)))))
-    half = np.maximum(widths / 2 - _EDGE * smooth, 1e-3)
+    half = np.maximum(widths / 2 - _EDGE * smooth, 0.0)
+    # Horns and flanks move the height of a fifth: all lengths follow.
+    fine = np.linspace(0, widths.max(), 4096)
+    profile = _profile(fine, half, smooth)
+    factor = widths / 2 / np.array([fine[line > 0.2 * line.max()][-1] for line in profile])
+    half, smooth = factor * half, factor * smooth
     far = int(np.ceil((half + 3 * smooth).max()))
-    channel = np.arange(-far, far + 1)
-    inside = (np.arange(200) + 0.5) / 100 - 1
-    gap = (channel[:, None] - half[:, None, None] * inside) / smooth[:, None, None]
-    profile = (np.exp(-(gap**2) / 2) * (1 + _HORNS * inside**2)).sum(-1)
+    profile = _profile(np.arange(-far, far + 1), half, smooth)
     return profile / profile.sum(1, keepdims=True)
+
+
+def _profile(channel: np.ndarray, half: np.ndarray, smooth: np.ndarray) -> np.ndarray:
+    """Boxes of half widths (W,), a parabola on top, smoothed by Gaussians of these deviations (W,), at (f,): (W, f)."""
+    inside = (np.arange(100) + 0.5) / 50 - 1
+    gap = (channel[:, None] - half[:, None, None] * inside) / smooth[:, None, None]
+    return (np.exp(-(gap**2) / 2) * (1 + _HORNS * inside**2)).sum(-1)
 
 
 def _weights(shapes: np.ndarray, correlation: np.ndarray) -> np.ndarray:

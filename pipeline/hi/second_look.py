@@ -114,7 +114,8 @@ def _average(network: Network, layout: Layout, snr: Tensor, told: Tensor, names:
 def _best(layout: Layout, raw: Tensor, near: Tensor, radius: float | Sequence[float]) -> dict[str, np.ndarray]:
     """The box of each crop that answers for a position `near` (b, N), in the pixels of the crop."""
     device = raw.device
-    step, near = torch.tensor(layout.reduction, device=device), near.to(device)
+    near = near.to(device)
+    step = near.new_tensor(layout.reduction)
     unit = torch.as_tensor(radius, dtype=near.dtype, device=device).expand(layout.ndim)
     own = torch.floor((near + 0.5) / step).long()
     # A cell answers for what lies up to a cell beside it.

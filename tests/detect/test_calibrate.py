@@ -175,3 +175,58 @@ def test_averaged_over_the_symmetries_it_turns_with_the_sky(random_model, ndim, 
         np.testing.assert_allclose(turned_errors, widths(turn, errors), rtol=1e-5)
         values = turn.values(torch.from_numpy(straight.detections.values), names)
         np.testing.assert_allclose(said.detections.values, values, atol=1e-5)
+
+
+def test_a_further_feature_tells_what_the_outputs_do_not():
+    def known(count, seed):
+        found, truth, _ = draw(count, seed)
+        random = np.random.default_rng(seed + 100)
+        hint = np.where(truth.matched, 1.0, -1.0) + random.normal(0, 0.5, count)
+        return found, truth, np.stack([hint, random.normal(size=count)], axis=1)
+
+    found, truth, extra = known(1500, 0)
+    fitted = fit_calibrator([found], [truth], seed=1, extra=[extra])
+    assert Calibrator.from_dict(json.loads(json.dumps(fitted.to_dict()))).to_dict() == fitted.to_dict()
+    found, truth, extra = known(1500, 1)
+    said = fitted.apply(found, extra=extra)
+    assert ((said.probability > 0.5) == truth.matched).mean() > 0.95
+    turned = fitted.apply(found, ["", ""], extra=extra)
+    assert ((turned.probability > 0.5) == truth.matched).mean() > 0.95
+    with pytest.raises(ValueError, match="2 further features, not 0"):
+        fitted.apply(found)
+
+
+def test_true_detections_of_a_denser_field_count_for_less():
+    density = 5.0
+    found, truth, _ = draw(3000, 0)
+    weight = np.where(truth.matched, 1 / density, 1.0)
+    fitted = fit_calibrator([found], [truth], seed=1, weights=[weight])
+    found, _, chance = draw(3000, 1)
+    odds = chance / (1 - chance) / density
+    assert np.abs(fitted.apply(found).probability - odds / (1 + odds)).mean() < 0.06
+
+
+@pytest.mark.parametrize("capacity", [calibrate.LARGE, calibrate.SMALL])
+def test_weights_of_one_change_nothing(monkeypatch, capacity):
+    monkeypatch.setattr(calibrate, "_STEPS", 30)
+    found, truth, _ = draw(400, 6)
+    one = fit_calibrator([found], [truth], seed=3, capacity=capacity)
+    other = fit_calibrator([found], [truth], seed=3, capacity=capacity, weights=[np.full(400, 3.0)])
+    np.testing.assert_allclose(other.apply(found).probability, one.apply(found).probability, atol=1e-3)
+
+
+def test_the_small_one_is_the_better_one_of_few_matches():
+    def cost(fitted):
+        found, truth, _ = draw(3000, 1)
+        said = fitted.apply(found)
+        chance = np.clip(np.where(truth.matched, said.probability, 1 - said.probability), 1e-6, 1)
+        error = np.concatenate([truth.centre - found.centre, truth.values - said.detections.values], axis=1)
+        held = np.abs(error[truth.matched]) < said.errors[truth.matched]
+        return -np.log(chance).mean(), held.mean(0)
+
+    found, truth, _ = draw(400, 0)
+    small = fit_calibrator([found], [truth], seed=1, capacity=calibrate.SMALL)
+    assert Calibrator.from_dict(small.to_dict()).to_dict() == small.to_dict()
+    loss, held = cost(small)
+    assert loss < cost(fit_calibrator([found], [truth], seed=1))[0]
+    np.testing.assert_allclose(held, 0.6827, atol=0.08)
