@@ -41,7 +41,7 @@ class Capacity:
 
 
 # A few hundred matches do not fill the large one, and a fifth of them is too few to stop or to measure errors by.
-LARGE, SMALL = Capacity(), Capacity(hidden=12, decay=0.3, folds=5)
+LARGE, SMALL = Capacity(), Capacity(hidden=16, decay=2.0, folds=5)
 
 
 @dataclass
