@@ -54,7 +54,7 @@ class AdaptSettings(Settings):
     """How a model is adapted to an image: by simulated fields that match its noise, beam and depth."""
 
     minutes: float = Field(3.0, gt=0, le=1440, description="time to train, on this machine [minutes]")
-    fields: int = Field(12, ge=2, le=64, description="simulated fields; the last third chooses and calibrates")
+    fields: int = Field(18, ge=2, le=64, description="simulated fields; the last third chooses and calibrates")
     side: int = Field(1024, ge=256, le=8192, description="side of a simulated field [pixel]")
 
 
