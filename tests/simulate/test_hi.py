@@ -106,7 +106,7 @@ def test_the_truth_scores_itself(tmp_path):
     table = read_table(tmp_path / "truth.csv", Sdc2(), truth=True)
     result = score_sdc2(table, table)
     assert result.n_match == len(table)
-    assert result.value == pytest.approx(len(table), rel=0.02)
+    assert result.score == pytest.approx(len(table), rel=0.02)
 
 
 def test_residuals_of_continuum_wave_about_zero():

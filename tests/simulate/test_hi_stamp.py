@@ -43,7 +43,7 @@ def test_an_even_disc_lies_about_its_centre():
     for seed in range(4):
         picture = stamp(ROW, EVEN, np.random.default_rng(seed))
         centre, _ = moments(picture.pixels)
-        np.testing.assert_allclose(centre, picture.centre, atol=[0.25, 0.05, 0.05])
+        assert np.all(np.abs(centre - picture.centre) < [0.25, 0.05, 0.05])
 
 
 def test_an_offset_moves_the_galaxy():
