@@ -18,7 +18,7 @@ _HUBBLE = 0.67 / 0.7  # Jones et al. 2018 take H0 = 70
 _KNEE, _SLOPE, _AMOUNT = 9.94, -1.25, 4.5e-3  # log10 Msun, alpha, Mpc^-3 dex^-1
 _JY_HZ = 49.8  # Msun per Mpc^2 and Jy Hz: Duffy et al. 2012, MNRAS 426, 3385
 _SDC2_COUNT, _SDC2_AREA, _SDC2_BAND, _SDC2_LIMIT = 233245, 20.0, (0.95e9, 1.15e9), 1.4
-_VELOCITY = 118.0  # km/s at 1e9 Msun, for the median w20 of SDC2; 49 galaxies of THINGS and HALOGAS have 112 +- 7
+_VELOCITY = 118.0  # km/s at 1e9 Msun, for the median w20 of SDC2; THINGS and HALOGAS: 113, scatter 0.2 dex
 _STEP = 0.01  # dex of mass
 _RADII = np.linspace(0.0, 2.0, 801)  # of R_HI, half the diameter at 1 Msun/pc^2
 _EDGE, _FADE = 0.6, 0.19  # of R_HI
