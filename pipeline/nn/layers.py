@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.nn.convolution import Conv3d
 from pipeline.nn.shapes import projects
-from pipeline.nn.tokens import Layer
+from pipeline.nn.tokens import Layer, same_padding
 
-CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: Conv3d}
 MAXIMUM = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVERAGE = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
 # torch's own choice of epsilon, kept as it is what published weights were trained with
@@ -102,12 +103,12 @@ class Residual(nn.Module):
     def __init__(self, layer: Layer, channel: int):
         super().__init__()
         conv = CONVOLUTION[len(layer.size)]
-        width, padding = layer.width, layer.padding
+        width = layer.width
         self.inner = sequence(
-            conv1=conv(channel, width, layer.size, layer.stride, padding, bias=layer.bias),
+            conv1=conv(channel, width, layer.size, layer.stride, layer.padding, bias=layer.bias),
             norm1=normalisation(layer.norm, width),
             activation=activation(layer.activation, inplace=True),
-            conv2=conv(width, width, layer.size, 1, padding, bias=layer.bias),
+            conv2=conv(width, width, layer.second, 1, same_padding(layer.second), bias=layer.bias),
             norm2=normalisation(layer.norm, width),
         )
         self.skip = (

@@ -3,7 +3,8 @@
 ``C-6.5 P-2 C-16.5 P-2 C-48.3 D-1024_d0.5 D-256_d0.2 D-10`` is a whole network; `pipeline.nn.tokens` lists the tokens.
 A directive sets a default for what follows it: ``act=relu``, ``norm=batch`` (convolutions and residual blocks),
 ``pad=valid`` (convolutions). A name stands for the layers of a published network: ``resnet-18``, ``vit_p4_w64_h4_l4``;
-it may be followed by more tokens, and a line that is only a name gets its last dense layer by itself.
+it may be followed by more tokens, and a line that is only a name gets its last dense layer by itself. A long line may
+be kept in a text file, with ``#`` before remarks; `network_line` reads it.
 
 This module needs no torch, so that a configuration is checked quickly.
 """
@@ -11,6 +12,7 @@ This module needs no torch, so that a configuration is checked quickly.
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 
 from pipeline.errors import UserError, UserErrors
 from pipeline.nn import resnet, vit
@@ -33,6 +35,7 @@ from pipeline.nn.tokens import (
 DIRECTIVES = {"act": "activation", "norm": "norm", "pad": "pad"}
 LONGEST = 100
 FLAT = ("GAP", "GMP", "F", "D")
+FILE = ".txt"
 _NETWORKS = {resnet.NAME: resnet, vit.NAME: vit}
 
 
@@ -46,6 +49,26 @@ def wrong_layer(line: str, layer: Layer, reason: str, remedy: str) -> UserError:
     """The message for a layer that can be read but cannot be built in this place."""
     inside = f' (its layer "{layer.token}")' if layer.source != layer.token else ""
     return UserError(where(line), f'token {layer.number} "{layer.source}"{inside}: {reason}', remedy)
+
+
+def network_line(text: str) -> str:
+    """The network that `text` is or, where it names a text file, that the file holds: one line, without remarks.
+
+    Raises
+    ------
+    UserError : the file cannot be read as text, or holds nothing but remarks.
+    """
+    path = text.strip()
+    if not path.endswith(FILE):
+        return text
+    try:
+        rows = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(path, "cannot be read as text", "name a text file that holds a network") from error
+    line = " ".join(" ".join(row.partition("#")[0] for row in rows).split())
+    if not line:
+        raise UserError(path, "holds no network", 'write one into it, for example "C-16.3 P-2 C-16.3"')
+    return line
 
 
 def parse(line: str, ndim: int, outputs: int | None = None) -> list[Layer]:

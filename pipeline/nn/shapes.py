@@ -186,7 +186,7 @@ def _count(layer: Layer, shape: tuple[int, ...], out: tuple[int, ...]) -> tuple[
         return weights + bias + norm, weights * pixels
     if layer.kind == "R":
         skip = channel * width if projects(layer, channel) else 0
-        weights = (channel + width) * kernel * width + skip
+        weights = (channel * kernel + width * prod(layer.second)) * width + skip
         return weights + (bias + norm) * (3 if skip else 2), weights * pixels
     if layer.kind == "D":
         weights = prod(shape) * width
@@ -220,9 +220,9 @@ def _view(
     if layer.kind not in "CRPA":
         return reduction, field
     # the second convolution of a residual block works at the reduced resolution
-    twice = layer.kind == "R"
+    again = layer.second or (1,) * len(layer.size)
     widened = tuple(
-        ceil(f + (k - 1) * r * (1 + (s if twice else 0)))
-        for f, k, r, s in zip(field, layer.size, reduction, layer.stride, strict=True)
+        ceil(f + (k - 1) * r + (m - 1) * r * s)
+        for f, k, m, r, s in zip(field, layer.size, again, reduction, layer.stride, strict=True)
     )
     return tuple(r * s for r, s in zip(reduction, layer.stride, strict=True)), widened

@@ -7,7 +7,7 @@
 ``F``                 flatten
 ``D-1024``            dense layer of 1024 units (flattens by itself)
 ``N-batch``           normalisation: batch, layer (over the channels of each position), group8 (8 groups), instance
-``R-32.3``            residual block: two convolutions and a skip connection
+``R-32.3``            residual block: two convolutions and a skip connection; ``R-32.1x3x3+5x1x1`` gives a size for each
 ``U-2``               upsampling by repetition
 ``E-sincos``          position embedding added to every position: sincos or learned
 ``T-4``               transformer block with 4 attention heads over all positions
@@ -59,7 +59,10 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer, with every default filled in; `size`, `stride` and `padding` have one number an axis."""
+    """One layer, with every default filled in; `size`, `stride` and `padding` have one number an axis.
+
+    `second` is the size of the second convolution of a residual block, and () elsewhere.
+    """
 
     kind: str
     token: str
@@ -67,6 +70,7 @@ class Layer:
     source: str = ""
     width: int = 0
     size: tuple[int, ...] = ()
+    second: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     groups: int = 1
@@ -190,11 +194,14 @@ def _wide(layer: Layer, argument: str, ndim: int, form: Form) -> Layer:
     if not dot:
         nearest = f"{layer.kind}-{filters}.3" if _WHOLE.fullmatch(filters) and int(filters) else ""
         raise WrongToken("the size of the filters is missing", str(form), nearest)
-    layer = replace(
-        layer, width=_whole(filters, "the number of filters", form), size=_sizes(sizes, ndim, "the size", form)
-    )
-    if layer.kind == "R" and not all(k % 2 for k in layer.size):
-        odd = "x".join(str(k + 1 - k % 2) for k in layer.size[: len(sizes.split("x"))])
+    layer = replace(layer, width=_whole(filters, "the number of filters", form))
+    if layer.kind != "R":
+        return replace(layer, size=_sizes(sizes, ndim, "the size", form))
+    first, plus, second = sizes.partition("+")
+    layer = replace(layer, size=_sizes(first, ndim, "the size", form))
+    layer = replace(layer, second=_sizes(second, ndim, "the second size", form) if plus else layer.size)
+    if not all(k % 2 for k in layer.size + layer.second):
+        odd = re.sub("[0-9]+", lambda found: str(int(found[0]) // 2 * 2 + 1), sizes)
         raise WrongToken(
             "the size of a residual block must be odd, for its two paths to meet", str(form), f"R-{filters}.{odd}"
         )

@@ -34,6 +34,7 @@ def test_published_multiply_adds_of_resnet_18():
 LINES = [
     "C-4.3_s2 P-2 C-6.2_g2_p0 GAP D-5 D-3",
     "norm=batch C-4.3 R-4.3 R-6.3_s2 A-2 U-2 D-3",
+    "C-4.3 R-4.3+1 R-6.1+5_s2 D-3",
     "C-4.1 E-learned T-2_m3 T-4 N-layer GMP D-3",
     "resnet-10_w2_stem2",
     "vit_p4_w8_h2_l2",

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.nn.notation import head, parse
+from pipeline.nn.notation import head, network_line, parse
 from pipeline.nn.shapes import trace
 
 LECTURE = "C-6.5 P-2 C-16.5 P-2 C-48.3 D-1024_d0.5 D-256_d0.2 D-10"
@@ -99,6 +99,10 @@ WRONG = [
     ("maxpool-2", 'token 1 "maxpool-2"', "is not a layer", 'write "P-2"'),
     ("GAP-2", 'token 1 "GAP-2"', "nothing may follow it", 'write "GAP"'),
     ("R-32.4", 'token 1 "R-32.4"', "must be odd", 'write "R-32.5"'),
+    ("R-32.2+3", 'token 1 "R-32.2+3"', "must be odd", 'write "R-32.3+3"'),
+    ("R-32.3+3x3x3", 'token 1 "R-32.3+3x3x3"', "the second size 3x3x3 has 3 numbers", 'write "R-32.3"'),
+    ("R-32.3+", 'token 1 "R-32.3+"', "the second size", 'write "R-32.3"'),
+    ("C-32.3+5", 'token 1 "C-32.3+5"', "the size", 'write "C-32.3"'),
     ("R-32.3_valid", 'token 1 "R-32.3_valid"', "does not belong here", 'write "R-32.3"'),
     ("N-grp", 'token 1 "N-grp"', "is not a normalisation", 'write "N-batch"'),
     ("BN", 'token 1 "BN"', "is not a layer", 'write "N-batch"'),
@@ -234,3 +238,32 @@ def test_number_of_axes(ndim):
 def test_reading_a_line_does_not_import_torch():
     code = "import sys; from pipeline.nn import notation, shapes, cost; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_a_residual_block_may_have_a_size_for_each_convolution(ndim):
+    axes = "x".join("135"[:ndim])
+    layers = parse(f"R-8.3 R-8.{axes}+5 R-8.5+{axes}", ndim)
+    sizes = [(layer.size, layer.second) for layer in layers]
+    one, other = (1, 3, 5)[:ndim], (5,) * ndim
+    assert sizes == [((3,) * ndim, (3,) * ndim), (one, other), (other, one)]
+    assert [layer.padding for layer in layers] == [tuple((k - 1) // 2 for k in size) for size, _ in sizes]
+
+
+def test_a_network_may_be_kept_in_a_text_file(tmp_path):
+    path = tmp_path / "two words.txt"
+    path.write_text("# what it is for\nC-8.3 P-2  # halves\n\n\tC-16.3\n")
+    assert network_line(f" {path}\n") == "C-8.3 P-2 C-16.3"
+    assert network_line("C-8.3  P-2") == "C-8.3  P-2"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(None, "read as text"), (b"\xff\xfe", "read as text"), (b"# x", "no network")]
+)
+def test_a_file_without_a_network_is_refused(tmp_path, content, what):
+    path = tmp_path / "net.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=what) as caught:
+        network_line(str(path))
+    assert str(path) in str(caught.value)

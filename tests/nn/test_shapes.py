@@ -1,10 +1,13 @@
 """Shapes, parameters, reduction and receptive field: published tables, and torch itself as the judge."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from pipeline.errors import UserError
 from pipeline.nn.network import build
+from pipeline.nn.notation import network_line
 from pipeline.nn.shapes import trace
 
 # 17 convolutions for continuum fields and 23 for HI cubes, as YOLO-CIANNA has them
@@ -12,11 +15,8 @@ CONTINUUM = (
     "act=leaky0.05 C-32.5 C-16.2_s2 C-24.3 C-32.3 C-64.2_s2 C-128.1 C-192.3 C-128.2_s2 C-192.1 C-384.3 C-256.1 C-384.3 "
     "C-512.2_s2 C-768.1 C-1024.3 N-group256 C-2048.1_d0.25 C-117.1_linear"
 )
-HI = (
-    "C-12.8x1x1_s2x1x1 C-8.1x3x3 C-8.5x1x1 C-8.6x2x2_s2 C-16.3 C-12.3x1x1 C-16.6x1x1_s2x1x1 C-24.3 C-16.3x1x1 C-24.3 "
-    "C-16.3x1x1 C-48.3x2x2_s1x2x2 C-96.3 C-48.3x1x1 C-96.3 C-48.3x1x1 C-128.4x2x2_s2 C-256.3 C-128.3x1x1 C-256.3 "
-    "N-group128 C-1024.1_d0.25 C-768.1 C-14.1_linear"
-)
+MODELS = Path(__file__).parents[2] / "config" / "models"
+HI = network_line(str(MODELS / "yolo-cianna-sdc2.txt")) + " C-14.1_linear"
 
 
 def _parameters(line, ndim, shape, outputs=None):
@@ -45,6 +45,27 @@ def test_published_detection_backbones():
     assert (last.output_shape, last.reduction, last.field) == ((117, 16, 16), (16, 16), (100, 100))
     last = trace(HI, 3, (1, 256, 64, 64))[-1]
     assert (last.output_shape, last.reduction, last.field) == ((14, 16, 8, 8), (16, 8, 8), (326, 70, 70))
+    steps = trace(HI, 3, (1, 256, 64, 64))
+    assert sum(step.layer.kind == "C" for step in steps) == 23
+    assert sum(step.macs for step in steps) == pytest.approx(6_930.5 * 256 * 64 * 64, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "reduction", "field", "parameters", "macs"),
+    [
+        ("hi", (4, 4, 4), (100, 44, 44), 182_048, 2_836),
+        ("hi-small", (4, 4, 4), (100, 44, 44), 89_472, 1_392),
+        ("hi-fine", (4, 2, 2), (116, 44, 44), 274_688, 5_984),
+    ],
+)
+def test_networks_for_cubes_are_what_their_remarks_say(name, reduction, field, parameters, macs):
+    steps = trace(network_line(str(MODELS / f"{name}.txt")), 3, (1, 256, 64, 64))
+    assert (steps[-1].reduction, steps[-1].field) == (reduction, field)
+    assert sum(step.parameters for step in steps) == parameters
+    assert sum(step.macs for step in steps) == macs * 256 * 64 * 64
+    text = (MODELS / f"{name}.txt").read_text()
+    assert f"{parameters // 1000} thousand parameters" in " ".join(text.replace("#", "").split())
+    assert f"{macs:,} multiply-adds a voxel" in text
 
 
 LINES = [
@@ -54,6 +75,7 @@ LINES = [
     "C-4.3_group2_silu N-instance_sigmoid C-4.3_g2_d0.2 R-4.3_linear_layer C-3.1_linear",
     "norm=batch act=relu C-2.3 R-2.3 R-4.3_s2 D-4 D-3",
     "C-2.7_s2 P-3_s2_p1 R-4.3_s2 GAP",
+    "C-4.3 R-4.1+5 R-6.5+3_s2 GAP",
     "vit_p4_w8_h2_l2_d0.1",
     "vit_p2_w8_h2_l1_learned_m1",
 ]
@@ -74,7 +96,12 @@ def test_shapes_and_parameters_are_those_of_torch(line, ndim):
 
 
 @pytest.mark.parametrize(
-    "line", ["C-2.5_linear P-3_s2_p1 C-3.3_s2_linear A-2", "C-2.3_linear R-3.3_s2_linear C-2.3_linear"]
+    "line",
+    [
+        "C-2.5_linear P-3_s2_p1 C-3.3_s2_linear A-2",
+        "C-2.3_linear R-3.3_s2_linear C-2.3_linear",
+        "C-2.3_s2_linear R-3.5+3_s2_linear R-3.1+3_linear",
+    ],
 )
 @pytest.mark.parametrize("ndim", [1, 2])
 def test_receptive_field_is_where_the_gradient_reaches(line, ndim):
