@@ -7,7 +7,7 @@
 ``F``                 flatten
 ``D-1024``            dense layer of 1024 units (flattens by itself)
 ``N-batch``           normalisation: batch, layer (over the channels of each position), group8 (8 groups), instance
-``R-32.3``            residual block: two convolutions and a skip connection; ``R-32.1x3x3+5x1x1`` gives a size for each
+``R-32.3``            residual block: two convolutions and a skip; ``R-32.1x3x3+5x1x1`` gives each its size
 ``U-2``               upsampling by repetition
 ``E-sincos``          position embedding added to every position: sincos or learned
 ``T-4``               transformer block with 4 attention heads over all positions

@@ -64,7 +64,7 @@ def test_networks_for_cubes_are_what_their_remarks_say(name, reduction, field, p
     assert sum(step.parameters for step in steps) == parameters
     assert sum(step.macs for step in steps) == macs * 256 * 64 * 64
     text = (MODELS / f"{name}.txt").read_text()
-    assert f"{parameters // 1000} thousand parameters" in " ".join(text.replace("#", "").split())
+    assert f"{parameters / 1000:.0f} thousand parameters" in " ".join(text.replace("#", "").split())
     assert f"{macs:,} multiply-adds a voxel" in text
 
 
