@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -51,13 +51,13 @@ class Search:
 
     least : lowest logit that is kept. radius : detections nearer to a better one are dropped [pixel].
     symmetric : average the network's outputs over the symmetries of the sky, at their cost.
-    side : of a tile's core [pixel]; None suits the number of axes.
+    side : of a tile's core, one or one an axis [pixel]; None suits the number of axes.
     """
 
     least: float = -2.0
     radius: float = 2.75
     symmetric: bool = False
-    side: int | None = None
+    side: int | tuple[int, ...] | None = None
 
 
 def detect(
@@ -78,28 +78,69 @@ def detect(
     The result does not depend on the tiles: a window holds the network's field around its core, and a detection is
     kept by the tile whose core holds its centre.
     """
-    ndim = layout.ndim
-    deepest = [
-        math.lcm(*(step.reduction[axis].numerator for step in network.steps if step.reduction)) for axis in range(ndim)
-    ]
-    halo = int(max(-(-side // 2) for side in network.field)) + _CHAIN
-    side = search.side or _SIDE[ndim]
-    plan = tiles(background.shape, core=side, halo=halo, multiple=deepest)
+    plan = plan_tiles(network, background.shape, search)
     if section is not None:
         plan = [tile for tile in plan if _touches(tile, section)]
-    device = next(network.parameters()).device
-    told = torch.tensor([list(conditions)], dtype=torch.float32, device=device)
-    found = []
-    for tile, pixels in read_ahead(lambda section: standardised(read, background, section), plan, fill=0.0):
-        snr = torch.from_numpy(pixels)[None].to(device)
-        with torch.inference_mode(), _precision(device):
-            raw = _forward(network, layout, snr, told, names, search.symmetric)
-        found.append(_collect(raw, layout, tile, background, search))
-    detections = join(found)
+
+    def read_snr(section: Sequence[slice]) -> np.ndarray:
+        return standardised(read, background, section)
+
+    found = each_tile(network, layout, read_snr, plan, background, conditions, names, search)
+    detections = join([part for _, part in found])
     if section is None:
         return detections
     low, high = (np.array([getattr(part, end) for part in section]) - 0.5 for end in ("start", "stop"))
     return detections.take(((detections.centre >= low) & (detections.centre < high)).all(1))
+
+
+def plan_tiles(network: Network, shape: Sequence[int], search: Search) -> list[Tile]:
+    """The tiles that `detect` searches a frame of `shape` in, in order."""
+    ndim = len(shape)
+    deepest = [
+        math.lcm(*(step.reduction[axis].numerator for step in network.steps if step.reduction)) for axis in range(ndim)
+    ]
+    return tiles(shape, core=search.side or _SIDE[ndim], halo=halo(network, search), multiple=deepest)
+
+
+def halo(network: Network, search: Search) -> tuple[int, ...]:
+    """What a tile has to see around its core, an axis [pixel]."""
+    return (int(max(-(-side // 2) for side in network.field)) + _CHAIN,) * len(network.field)
+
+
+def each_tile(
+    network: Network,
+    layout: AnyLayout,
+    read_snr: Reader,
+    plan: Sequence[Tile],
+    background: Background,
+    conditions: Sequence[float],
+    names: Sequence[str],
+    search: Search,
+) -> Iterator[tuple[Tile, Detections]]:
+    """The detections of each tile of `plan`, any part of what `plan_tiles` gives; the next is read meanwhile.
+
+    read_snr : gives the signal-to-noise ratio by sections, 0 where there is no valid pixel. Where a tile shows
+    nothing but that, nothing is computed.
+    """
+    device = next(network.parameters()).device
+    told = torch.tensor([list(conditions)], dtype=torch.float32, device=device)
+    for tile, pixels in read_ahead(read_snr, plan, fill=0.0):
+        if not pixels.any():
+            yield tile, nothing(layout)
+            continue
+        snr = torch.from_numpy(pixels)[None].to(device)
+        with torch.inference_mode(), _precision(device):
+            raw = _forward(network, layout, snr, told, names, search.symmetric)
+        # While the next tile is waited for, the pixels of this one would be memory for nothing.
+        del pixels, snr
+        yield tile, _collect(raw, layout, tile, background, search)
+
+
+def nothing(layout: AnyLayout) -> Detections:
+    """No detections."""
+    none = layout.candidates(torch.zeros(layout.channels, *[1] * layout.ndim), math.inf)
+    parts = {name: getattr(none, name).numpy() for name in ("logit", "size", "values", "width", "classes")}
+    return Detections(centre=none.centre.numpy().astype(float), rms=np.zeros(0), **parts)
 
 
 def _touches(tile: Tile, section: Sequence[slice]) -> bool:
@@ -120,9 +161,14 @@ def _precision(device: torch.device) -> contextlib.AbstractContextManager:
 
 
 def standardised(read: Reader, background: Background, section: Sequence[slice]) -> np.ndarray:
-    """The signal-to-noise ratio in a section of a frame, float32 (*section), 0 where there is no valid pixel."""
-    pixels = read(section)
+    """The signal-to-noise ratio in a section of a frame, float32 (*section), 0 where there is no valid pixel.
+
+    Where no noise is known nothing is read.
+    """
     median, rms = background.at(section)
+    if not np.any(rms > 0):
+        return np.zeros([len(range(size)[part]) for part, size in zip(section, background.shape, strict=True)], "f4")
+    pixels = read(section)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         snr = (pixels - median) / rms
     return np.nan_to_num(snr, copy=False, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
