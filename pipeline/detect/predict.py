@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from pipeline.nn.network import Network
 
 # Suppression runs through chains of neighbours; chains longer than this do not occur [pixel].
 _CHAIN = 16
+# The most voxels that are made ready for the network at once.
+_PIECE = 1 << 20
 _SIDE = {1: 1 << 20, 2: 1024, 3: 128}
 
 
@@ -94,12 +96,20 @@ def detect(
 
 
 def plan_tiles(network: Network, shape: Sequence[int], search: Search) -> list[Tile]:
-    """The tiles that `detect` searches a frame of `shape` in, in order."""
+    """The tiles that `detect` searches a frame of `shape` in, in order; those of a cube end at its border.
+
+    What a network makes of the zeros beyond it would be half as much to compute as the cube itself, and the crops that
+    it was trained on have none of it.
+    """
     ndim = len(shape)
-    deepest = [
-        math.lcm(*(step.reduction[axis].numerator for step in network.steps if step.reduction)) for axis in range(ndim)
-    ]
-    return tiles(shape, core=search.side or _SIDE[ndim], halo=halo(network, search), multiple=deepest)
+    plan = tiles(shape, core=search.side or _SIDE[ndim], halo=halo(network, search), multiple=deepest(network))
+    return plan if ndim < 3 else [replace(tile, window=tile.inside) for tile in plan]
+
+
+def deepest(network: Network) -> list[int]:
+    """What a window begins at multiples of, an axis [pixel], for all the layers' cells to lie at the same places."""
+    axes = range(len(network.field))
+    return [math.lcm(*(step.reduction[axis].numerator for step in network.steps if step.reduction)) for axis in axes]
 
 
 def halo(network: Network, search: Search) -> tuple[int, ...]:
@@ -128,11 +138,19 @@ def each_tile(
         if not pixels.any():
             yield tile, nothing(layout)
             continue
-        snr = torch.from_numpy(pixels)[None].to(device)
+        size = [-(-side // step) * step for side, step in zip(tile.size, deepest(network), strict=True)]
         with torch.inference_mode(), _precision(device):
-            raw = _forward(network, layout, snr, told, names, search.symmetric)
-        # While the next tile is waited for, the pixels of this one would be memory for nothing.
-        del pixels, snr
+            if search.symmetric:
+                snr = torch.zeros(1, *size, device=device)
+                snr[(0, *map(slice, pixels.shape))] = torch.from_numpy(pixels)
+                raw = _average(network, layout, snr, told, names)
+                del pixels, snr
+            else:
+                seen = _seen(pixels, size, told)
+                # They would be memory for nothing while the network works and the next tile is waited for.
+                del pixels
+                raw = network(seen)[0]
+                del seen
         yield tile, _collect(raw, layout, tile, background, search)
 
 
@@ -160,6 +178,12 @@ def _precision(device: torch.device) -> contextlib.AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
 
 
+def in_half(device: torch.device) -> bool:
+    """Whether networks compute in half precision there."""
+    with _precision(device):
+        return torch.is_autocast_enabled(device.type)
+
+
 def standardised(read: Reader, background: Background, section: Sequence[slice]) -> np.ndarray:
     """The signal-to-noise ratio in a section of a frame, float32 (*section), 0 where there is no valid pixel.
 
@@ -174,10 +198,26 @@ def standardised(read: Reader, background: Background, section: Sequence[slice])
     return np.nan_to_num(snr, copy=False, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
 
 
-def _forward(network, layout: AnyLayout, snr: Tensor, told: Tensor, names: Sequence[str], symmetric: bool) -> Tensor:
-    """Raw outputs (channels, *cells), averaged over the symmetries where asked."""
-    if not symmetric:
-        return network(network_input(snr, told))[0]
+def _seen(pixels: np.ndarray, size: Sequence[int], told: Tensor) -> Tensor:
+    """What the network sees of a window (*axes), followed by zeros up to `size`."""
+    snr, device = torch.from_numpy(pixels)[None], told.device
+    if pixels.ndim < 3:
+        return network_input(snr.to(device), told)
+    # Cubes are large: what they become on the way exists in pieces only, and the result in the network's precision.
+    kind = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+    step = max(_PIECE // pixels[0].size, 1)
+    channels = network_input(torch.zeros(1, *[1] * pixels.ndim, device=device), told).shape[1]
+    seen = torch.empty((1, channels, *size), dtype=kind, device=device, memory_format=torch.channels_last_3d)
+    for start in range(0, size[0], step):
+        part = torch.zeros(1, min(step, size[0] - start), *size[1:], device=device)
+        known = snr[:, start : start + step]
+        part[tuple(map(slice, known.shape))] = known.to(device)
+        seen[:, :, start : start + step] = network_input(part, told)
+    return seen
+
+
+def _average(network, layout: AnyLayout, snr: Tensor, told: Tensor, names: Sequence[str]) -> Tensor:
+    """Raw outputs (channels, *cells), averaged over the symmetries."""
     total = None
     every = symmetries(layout.ndim)
     for turn in every:

@@ -19,7 +19,17 @@ import numpy as np
 
 from pipeline.data.tiles import Reader, Section, Tile
 from pipeline.detect.model import Model
-from pipeline.detect.predict import Detections, Search, each_tile, halo, join, plan_tiles, standardised
+from pipeline.detect.predict import (
+    Detections,
+    Search,
+    deepest,
+    each_tile,
+    halo,
+    in_half,
+    join,
+    plan_tiles,
+    standardised,
+)
 from pipeline.errors import UserError
 from pipeline.files import atomic, check_output
 from pipeline.nn.network import Network
@@ -32,10 +42,13 @@ MEMORY = 4e9
 # What Python and its libraries take before the first voxel is read [byte].
 _PROGRAM = 0.9e9
 # The most voxels that are standardised at once; files are mapped in pieces of this size.
-_PIECE = 1 << 22
+_PIECE = 1 << 20
 # A disk gives this much when it is asked for any of it [voxel], in a tenth of the time that computing takes.
 _RUN, _READING = 16384, 0.1
 _CHOICES = 48
+# How many of its outputs a layer has in memory at once.
+_COPIES = 2
+_BRIGHTEST = 6e4
 _EVERY = 10.0
 
 
@@ -146,9 +159,8 @@ def detect_cube(
     if resumed:
         log.info("%s: goes on behind %.1f %% that an earlier run has searched", reader.path, 100 * resumed / total)
     progress, began = progress or ProgressLog(reader.path), time.monotonic()
-    chunks = each_tile(
-        network, layout, snr_reader(reader.read, noise), [plan[index] for index in left], noise, (), (), search
-    )
+    read_snr = snr_reader(reader.read, noise, in_half(next(network.parameters()).device))
+    chunks = each_tile(network, layout, read_snr, [plan[index] for index in left], noise, (), (), search)
     for index, (tile, part) in zip(left, chunks, strict=True):
         found[index] = part
         if store is not None:
@@ -158,20 +170,21 @@ def detect_cube(
     return join(found)
 
 
-def snr_reader(read: Reader, noise: Noise) -> Reader:
-    """Gives the signal-to-noise ratio by sections, 0 where there is no valid voxel, as float32.
+def snr_reader(read: Reader, noise: Noise, half: bool = False) -> Reader:
+    """Gives the signal-to-noise ratio by sections, 0 where there is no valid voxel, as float32 or float16.
 
     It is made a few million voxels at a time, so that a section takes little more memory than its result.
     """
 
     def read_snr(section: Section) -> np.ndarray:
         first, *others = section
-        result = np.empty([part.stop - part.start for part in section], np.float32)
+        result = np.empty([part.stop - part.start for part in section], np.float16 if half else np.float32)
         step = max(_PIECE // max(prod(result.shape[1:]), 1), 1)
         for start in range(first.start, first.stop, step):
             stop = min(start + step, first.stop)
             piece = standardised(read, noise, (slice(start, stop), *others))
-            result[start - first.start : stop - first.start] = piece
+            # Few networks tell apart what is so bright, and half precision ends here.
+            result[start - first.start : stop - first.start] = np.clip(piece, -_BRIGHTEST, _BRIGHTEST)
         return result
 
     return read_snr
@@ -184,25 +197,23 @@ def chunk_sides(shape: Sequence[int], network: Network, search: Search, memory: 
 
     Raises
     ------
-    UserError : not even one cell and its halo fit.
+    UserError : not even the smallest chunk and its halo fit.
     """
-    around = [
-        2 * (reach + max(step.reduction[axis].numerator for step in network.steps if step.reduction))
-        for axis, reach in enumerate(halo(network, search))
-    ]
-    most = (memory - _PROGRAM) / voxel_bytes(network)
+    steps = deepest(network)
+    around = [2 * (reach + step) for reach, step in zip(halo(network, search), steps, strict=True)]
     cuts = [np.unique(np.geomspace(1, size, _CHOICES).astype(int)) for size in shape]
     sides = [-(-size // count) for size, count in zip(shape, cuts, strict=True)]
-    windows = [side + more for side, more in zip(sides, around, strict=True)]
-    chunks, computed = _products(cuts), _products(windows)
-    touched = [np.minimum(window, size) for window, size in zip(windows, shape, strict=True)]
-    touched[-1] = np.minimum(windows[-1] + _RUN, shape[-1])
-    cost = np.where(computed <= most, chunks * (computed + _READING * _products(touched)), np.inf)
+    windows = [
+        np.minimum(side + more, size + step) for side, more, size, step in zip(sides, around, shape, steps, strict=True)
+    ]
+    computed = [size + (count - 1) * more for size, count, more in zip(shape, cuts, around, strict=True)]
+    touched = [*computed[:-1], cuts[-1] * np.minimum(windows[-1] + _RUN, shape[-1])]
+    need = _PROGRAM + voxel_bytes(network) * _products(windows)
+    cost = np.where(need <= memory, _products(computed) + _READING * _products(touched), np.inf)
     best = np.unravel_index(np.argmin(cost), cost.shape)
     if not np.isfinite(cost[best]):
-        need = _PROGRAM + voxel_bytes(network) * computed.min()
         what = f"of {memory / 1e9:.3g} GB is too little for a network that sees {max(network.field)} voxels at once"
-        raise UserError("memory", what, f"give {need / 1e9:.2g} GB or more")
+        raise UserError("memory", what, f"give {need.min() / 1e9 + 0.005:.2f} GB or more")
     return tuple(int(side[at]) for side, at in zip(sides, best, strict=True))
 
 
@@ -212,20 +223,17 @@ def _products(axes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def voxel_bytes(network: Network) -> float:
-    """The most memory that searching takes for each voxel of a chunk and its halo [byte].
-
-    One chunk is computed while the next is read, which takes a copy where it lies at the border of the cube.
-    """
+    """The most memory that searching takes for each voxel of a chunk and its halo, one more being read [byte]."""
     volume, inputs = prod(network.input_shape[1:]), network.input_shape[0]
-    held, most = [], 0.0
+    held, most = [], 1.0
     for step in network.steps:
         before, after = (prod(part) / volume for part in (step.input_shape, step.output_shape))
         if step.layer.kind == "[":
             held.append(before)
-        most = max(most, sum(held) + before + 2 * after)
+        most = max(most, sum(held) + before + _COPIES * after)
         if step.layer.kind == "]":
             held.pop()
-    return 4.0 * (3 + max(3 * inputs, inputs + most))
+    return (2.0 if in_half(next(network.parameters()).device) else 4.0) * (1 + inputs + most)
 
 
 class ChunkStore:
@@ -243,7 +251,7 @@ class ChunkStore:
     def load(self, index: int) -> Detections | None:
         """What `save` kept of a chunk; None where it did not, or not whole."""
         try:
-            with np.load(self._path(index), allow_pickle=False) as stored:
+            with open(self._path(index), "rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 return Detections(**{part.name: stored[part.name] for part in fields(Detections)})
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             return None
