@@ -14,12 +14,15 @@ from pipeline.data.tiles import Reader, Tile, read_ahead, tiles
 from pipeline.detect.boxes import suppress_by_distance
 from pipeline.detect.inputs import network_input
 from pipeline.detect.method import AnyLayout
+from pipeline.detect.settings import per_axis
 from pipeline.detect.symmetry import symmetries
 from pipeline.nn.network import Network
 
-# Suppression runs through chains of neighbours; chains longer than this do not occur [pixel].
-_CHAIN = 16
-_SIDE = {1: 1 << 20, 2: 1024, 3: 128}
+# Suppression runs through chains of neighbours, and a cell may speak of a centre outside it; neither goes further than
+# so many pixels or radii. Cubes are emptier, and the third axis of a halo is the dearest.
+_CHAIN = {1: 16, 2: 16, 3: 8}
+_LINKS = {1: 5.5, 2: 5.5, 3: 2.5}
+_SIDE = {1: (1 << 20,), 2: (1024, 1024), 3: (512, 256, 256)}
 
 
 @dataclass
@@ -49,15 +52,16 @@ class Detections:
 class Search:
     """How to search a frame.
 
-    least : lowest logit that is kept. radius : detections nearer to a better one are dropped [pixel].
+    least : lowest logit that is kept. radius : detections nearer to a better one are dropped, one for all axes or the
+    half-axes of an ellipsoid [pixel].
     symmetric : average the network's outputs over the symmetries of the sky, at their cost.
-    side : of a tile's core [pixel]; None suits the number of axes.
+    side : of a tile's core, one for all axes or one each [pixel]; None suits the number of axes.
     """
 
     least: float = -2.0
-    radius: float = 2.75
+    radius: float | tuple[float, ...] = 2.75
     symmetric: bool = False
-    side: int | None = None
+    side: int | tuple[int, ...] | None = None
 
 
 def detect(
@@ -82,7 +86,7 @@ def detect(
     deepest = [
         math.lcm(*(step.reduction[axis].numerator for step in network.steps if step.reduction)) for axis in range(ndim)
     ]
-    halo = int(max(-(-side // 2) for side in network.field)) + _CHAIN
+    halo = [-(-int(seen) // 2) + far for seen, far in zip(network.field, _chain(search.radius, ndim), strict=True)]
     side = search.side or _SIDE[ndim]
     plan = tiles(background.shape, core=side, halo=halo, multiple=deepest)
     if section is not None:
@@ -100,6 +104,11 @@ def detect(
         return detections
     low, high = (np.array([getattr(part, end) for part in section]) - 0.5 for end in ("start", "stop"))
     return detections.take(((detections.centre >= low) & (detections.centre < high)).all(1))
+
+
+def _chain(radius: float | Sequence[float], ndim: int) -> list[int]:
+    """How far beyond a tile's core what lies there may matter, an axis [pixel]."""
+    return [max(_CHAIN[ndim], math.ceil(_LINKS[ndim] * far)) for far in per_axis(radius, ndim, "radius")]
 
 
 def _touches(tile: Tile, section: Sequence[slice]) -> bool:
@@ -146,10 +155,12 @@ def _collect(raw: Tensor, layout: AnyLayout, tile: Tile, background: Background,
     decoded = layout.candidates(raw, search.least)
     centre = decoded.centre.cpu().numpy().astype(float) + tile.origin
     logit = decoded.logit.cpu().numpy()
-    lower = np.array([part.start for part in tile.core]) - 0.5 - _CHAIN
-    upper = np.array([part.stop for part in tile.core]) - 0.5 + _CHAIN
+    chain = np.array(_chain(search.radius, layout.ndim))
+    lower = np.array([part.start for part in tile.core]) - 0.5 - chain
+    upper = np.array([part.stop for part in tile.core]) - 0.5 + chain
     near = np.flatnonzero(((centre >= lower) & (centre < upper)).all(1))
-    best = suppress_by_distance(torch.from_numpy(centre[near]), torch.from_numpy(logit[near]), search.radius)
+    radius, axes = (1.0, search.radius) if isinstance(search.radius, Sequence) else (search.radius, None)
+    best = suppress_by_distance(torch.from_numpy(centre[near]), torch.from_numpy(logit[near]), radius, axes)
     kept = near[best.numpy()]
     kept = kept[tile.owns(centre[kept])]
     pick = {name: getattr(decoded, name).cpu().numpy()[kept] for name in ("size", "values", "width", "classes")}

@@ -36,7 +36,7 @@ class Sky:
         self.values = ("ln_flux", COSINE, SINE) if ndim > 1 else ("ln_flux",)
         torch.manual_seed(ndim)
         outputs = channels(ndim, len(self.values), 2)
-        crop = (input_channels(len(CONDITIONS)), *[32] * ndim)
+        crop = (input_channels(len(CONDITIONS), ndim), *[32] * ndim)
         self.network = build(f"{LINES[ndim]} C-{outputs}.1_linear_none", ndim, crop).eval()
         units = ndim + len(self.values)
         # Sizes along the two sky axes, and angles, have one unit, so that they may be turned.
