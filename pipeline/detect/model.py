@@ -19,7 +19,8 @@ class Model:
     """A detector and all that applying it needs.
 
     calibrator : probability and errors. threshold : the probability that maximises the expected score.
-    radius : of the suppression, one for all axes or one each [pixel]. symmetric : whether the calibrator was fitted on averages over symmetries.
+    radius : of the suppression, one for all axes or one each [pixel].
+    symmetric : whether the calibrator was fitted on averages over symmetries.
     trained : what it was trained on, as JSON: "noise" (texture), "beam" (least, greatest FWHM [pixel]), "settings",
     "provenance", "measured" (figures on the validation area) and the like.
     """

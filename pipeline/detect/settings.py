@@ -11,7 +11,6 @@ from pipeline.errors import UserError
 from pipeline.learn.settings import TrainSettings
 from pipeline.settings import Settings
 
-
 Number = TypeVar("Number", int, float)
 
 
@@ -46,7 +45,8 @@ class ObjectSettings(Settings):
     )
     margin: float | tuple[float, ...] = Field(
         1.0,
-        description="method cells: how far beyond half a cell an object has cells, one for all axes or one each [pixel]",
+        description="method cells: how far beyond half a cell an object has cells, "
+        "one for all axes or one each [pixel]",
     )
     share: float | tuple[float, ...] = Field(
         0.0,
