@@ -14,7 +14,7 @@ from pipeline.detect.box_settings import BoxSettings
 from pipeline.detect.head import LEAST_SPREAD, Decoded, units
 from pipeline.detect.objects import Objects
 from pipeline.detect.reference_head import ReferenceHead
-from pipeline.detect.symmetry import COSINE, SINE, Symmetry
+from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, Symmetry
 from pipeline.errors import UserError
 
 # The scale of an error of position in units of the mean side: the method predicts none, and the calibrator mends it.
@@ -56,7 +56,7 @@ class BoxLayout:
         mean, spread = units(objects, values, len(reduction))
         low, high = objects.values.min(0), objects.values.max(0)
         # A symmetry of the sky changes the sign of an angle's cosine and sine, so that their ranges lie about 0.
-        angles = [at for at, name in enumerate(values) if name in (COSINE, SINE)]
+        angles = [at for at, name in enumerate(values) if name in (COSINE, SINE, ALONG_X, ALONG_Y)]
         low[angles], high[angles] = -1.0, 1.0
         high = np.maximum(high, low + LEAST_SPREAD)
         steps = tuple(int(step) for step in reduction)

@@ -4,7 +4,7 @@ A box is `(..., 2, N)`: the lower and the upper corner in pixels, axes in NumPy 
 union, E the smallest enclosing box, d the distance of the centres and c the diagonal of E, all metrics are in [-1, 1].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -86,7 +86,9 @@ def suppress_by_overlap(
     return _suppress(boxes.mean(1), reach, reach, scores, removes)
 
 
-def suppress_by_distance(centres: torch.Tensor, scores: torch.Tensor, radius: float | torch.Tensor) -> torch.Tensor:
+def suppress_by_distance(
+    centres: torch.Tensor, scores: torch.Tensor, radius: float | torch.Tensor, axes: Sequence[float] | None = None
+) -> torch.Tensor:
     """Greedy suppression: the best candidate stays and removes all whose centre is closer than its own radius.
 
     Parameters
@@ -94,6 +96,7 @@ def suppress_by_distance(centres: torch.Tensor, scores: torch.Tensor, radius: fl
     centres : `(n, N)`, in pixels, N = 1, 2 or 3.
     scores : `(n,)`; the larger the better, equal ones in the order given.
     radius : in pixels, one for all or one for each candidate `(n,)`, at least 0; that of the kept candidate counts.
+    axes : `(N,)` pixels that count as one along each axis; None where a pixel is a pixel.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def suppress_by_distance(centres: torch.Tensor, scores: torch.Tensor, radius: fl
 
     Raises
     ------
-    UserError : a radius that is negative or not finite.
+    UserError : a radius that is negative or not finite, or along an axis not above 0.
     ValueError : shapes that differ, or numbers that are not finite.
     """
     if centres.ndim != 2:
@@ -111,6 +114,11 @@ def suppress_by_distance(centres: torch.Tensor, scores: torch.Tensor, radius: fl
     if not bool(((radii >= 0) & radii.isfinite()).all()):
         raise UserError("radius", "is negative or not finite", "give pixels, 0 or more")
     radii = radii.expand(len(centres))
+    if axes is not None:
+        unit = torch.as_tensor(axes, dtype=torch.float64, device=centres.device)
+        if not bool(((unit > 0) & unit.isfinite()).all()):
+            raise UserError("radius", "is not above 0 along every axis", "give pixels, more than 0")
+        centres = centres / unit
 
     def removes(i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         return torch.linalg.vector_norm(centres[i] - centres[j], dim=1) < radii[i]

@@ -94,12 +94,12 @@ class Calibrator:
             detections,
             size=turn.sizes(size).numpy(),
             values=turn.values(values, names).numpy(),
-            width=torch.cat([turn.sizes(width[:, :n]), width[:, n:]], 1).numpy(),
+            width=torch.cat([turn.sizes(width[:, :n]), turn.spreads(width[:, n:], names)], 1).numpy(),
         )
         with torch.inference_mode():
             said = self.network(_standardised(_features(seen, rival), self.mean, self.spread))
             chance, shift, stretch = _parts(said, n, self.values)
-            stretch = torch.cat([back.sizes(stretch[:, :n]), stretch[:, n:]], 1)
+            stretch = torch.cat([back.sizes(stretch[:, :n]), back.spreads(stretch[:, n:], names)], 1)
             return [part.double().numpy() for part in (chance, back.values(shift, names), stretch)]
 
     def to_dict(self) -> dict[str, Any]:

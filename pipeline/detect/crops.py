@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.detect.objects import Objects
+from pipeline.detect.settings import per_axis
 from pipeline.detect.symmetry import symmetries
 
 Batch = tuple[Tensor, ...]
@@ -37,7 +38,7 @@ class Crops:
     def __init__(
         self,
         fields: Sequence[LabelledField],
-        crop: int,
+        crop: int | Sequence[int],
         batch: int,
         steps: int,
         seed: int,
@@ -45,9 +46,10 @@ class Crops:
         conditions: Sequence[str] = (),
         augment: bool = True,
     ):
-        self.fields, self.crop, self.batch, self.steps, self.seed = list(fields), crop, batch, steps, seed
+        self.fields, self.batch, self.steps, self.seed = list(fields), batch, steps, seed
         self.values, self.conditions = tuple(values), tuple(conditions)
         ndim = self.fields[0].snr.ndim
+        self.crop = per_axis(crop, ndim, "crop")
         self.symmetries = symmetries(ndim) if augment else symmetries(ndim)[:1]
         # Sorted along the first axis, the objects of a crop are a slice of the table.
         self.orders = [np.argsort(field.objects.centre[:, 0], kind="stable") for field in self.fields]
@@ -73,8 +75,7 @@ class Crops:
             conditions.append(condition)
             parts.append((torch.full((len(objects[0]),), number), *objects))
         if not images:
-            ndim = self.fields[0].snr.ndim
-            empty = torch.zeros(0, *[self.crop] * ndim)
+            empty = torch.zeros(0, *self.crop)
             return (empty, torch.zeros(0, len(self.conditions)))
         joined = [torch.cat(part) for part in zip(*parts, strict=True)]
         return (torch.stack(images), torch.stack(conditions), *joined)
@@ -83,16 +84,18 @@ class Crops:
         which = generator.choice(len(self.fields), p=self.share)
         field = self.fields[which]
         shape = field.snr.shape
-        lower = np.array([generator.integers(max(side - self.crop, 0) + 1) for side in shape])
-        window = tuple(slice(low, low + self.crop) for low in lower)
+        lower = np.array(
+            [generator.integers(max(side - crop, 0) + 1) for side, crop in zip(shape, self.crop, strict=True)]
+        )
+        window = tuple(slice(low, low + crop) for low, crop in zip(lower, self.crop, strict=True))
         pixels = field.snr[window]
-        first, last = np.searchsorted(self.sorted[which], [lower[0] - 0.5, lower[0] + self.crop - 0.5])
+        first, last = np.searchsorted(self.sorted[which], [lower[0] - 0.5, lower[0] + self.crop[0] - 0.5])
         rows = self.orders[which][first:last]
         centre = field.objects.centre[rows] - lower
-        rows = rows[((centre >= -0.5) & (centre < self.crop - 0.5)).all(1)]
+        rows = rows[((centre >= -0.5) & (centre < np.array(self.crop) - 0.5)).all(1)]
         objects = field.objects.take(rows)
-        if pixels.shape != (self.crop,) * pixels.ndim:
-            pixels = np.pad(pixels, [(0, self.crop - side) for side in pixels.shape])
+        if pixels.shape != self.crop:
+            pixels = np.pad(pixels, [(0, crop - side) for crop, side in zip(self.crop, pixels.shape, strict=True)])
         turn = self.symmetries[generator.integers(len(self.symmetries))]
         centre = torch.from_numpy(objects.centre - lower).float()
         image = turn.image(torch.from_numpy(pixels)).contiguous()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.detect.objects import Objects
-from pipeline.detect.symmetry import COSINE, SINE, Symmetry
+from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, Symmetry
 
 # The spread of a quantity that all training objects share.
 LEAST_SPREAD = 0.05
@@ -88,7 +88,8 @@ class Layout:
         part["size"] = symmetry.sizes(part["size"])
         part["values"] = symmetry.values(part["values"], self.values)
         width = part["width"]
-        part["width"] = torch.cat([symmetry.sizes(width[..., : self.ndim]), width[..., self.ndim :]], -1)
+        spread = symmetry.spreads(width[..., self.ndim :], self.values)
+        part["width"] = torch.cat([symmetry.sizes(width[..., : self.ndim]), spread], -1)
         return torch.cat(list(part.values()), -1).movedim(-1, 0)
 
     def targets(self, objects_size: Tensor, objects_values: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,10 +126,10 @@ def units(objects: Objects, values: Sequence[str], ndim: int) -> tuple[np.ndarra
     mean, spread = learnt.mean(0), np.maximum(learnt.std(0), LEAST_SPREAD)
     names = ["size"] * ndim + list(values)
     # What a symmetry of the sky exchanges must have one unit, and what it reverses no mean.
-    alike = [range(max(ndim - 2, 0), ndim), [at for at, name in enumerate(names) if name in (COSINE, SINE)]]
-    for group in filter(len, alike):
+    angles = [[at for at, name in enumerate(names) if name in pair] for pair in ((COSINE, SINE), (ALONG_X, ALONG_Y))]
+    for group in filter(len, [range(max(ndim - 2, 0), ndim), *angles]):
         mean[group], spread[group] = mean[group].mean(), spread[group].mean()
-    mean[alike[1]] = 0.0
+    mean[angles[0] + angles[1]] = 0.0
     return mean, spread
 
 

@@ -6,6 +6,7 @@ All else is shared: crops, the training loop, the search of a frame, the calibra
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.detect.box_layout import BoxLayout
@@ -14,7 +15,7 @@ from pipeline.detect.head import Layout, channels, start
 from pipeline.detect.loss import Targets, detection_loss
 from pipeline.detect.objects import Objects
 from pipeline.detect.reference_loss import ReferenceLoss
-from pipeline.detect.settings import DetectorSettings
+from pipeline.detect.settings import DetectorSettings, ObjectSettings, per_axis
 from pipeline.detect.targets import assign
 from pipeline.errors import UserError
 
@@ -83,5 +84,16 @@ def batch_terms(
         targets = layout.targets(image, centre, size, values, label, brightness)
         head = layout.head if training else layout.certain.head
         return ReferenceLoss(head)(raw, targets, int(seen))
-    owner = assign(centre, image, brightness, len(snr), raw.shape[2:], layout.reduction, settings.objects.margin)
+    owner = assign(
+        centre, image, brightness, len(snr), raw.shape[2:], layout.reduction, _margin(size, settings.objects)
+    )
     return detection_loss(raw, Targets(owner, centre, size, values, label), layout, settings.loss)
+
+
+def _margin(size: Tensor, objects: ObjectSettings) -> Tensor:
+    """How far (t, N) beyond half a cell each object of box sides (t, N) has cells [pixel]."""
+    ndim = size.shape[1]
+    margin, share = (
+        size.new_tensor(per_axis(getattr(objects, name), ndim, f"objects.{name}")) for name in ("margin", "share")
+    )
+    return torch.maximum(margin, share * size)

@@ -19,7 +19,8 @@ class Model:
     """A detector and all that applying it needs.
 
     calibrator : probability and errors. threshold : the probability that maximises the expected score.
-    radius : of the suppression [pixel]. symmetric : whether the calibrator was fitted on averages over symmetries.
+    radius : of the suppression, one for all axes or one each [pixel].
+    symmetric : whether the calibrator was fitted on averages over symmetries.
     trained : what it was trained on, as JSON: "noise" (texture), "beam" (least, greatest FWHM [pixel]), "settings",
     "provenance", "measured" (figures on the validation area) and the like.
     """
@@ -27,7 +28,7 @@ class Model:
     detector: Detector
     calibrator: Calibrator
     threshold: float
-    radius: float
+    radius: float | tuple[float, ...]
     symmetric: bool
     trained: dict[str, Any]
 
@@ -60,7 +61,8 @@ def load(path: str | os.PathLike, device: torch.device | str = "cpu") -> Model:
         names = Names(**{name: tuple(value) for name, value in told["names"].items()})
         detector = Detector(network, read_layout(told["layout"]), names)
         calibrator = Calibrator.from_dict(told["calibrator"])
-        return Model(detector, calibrator, told["threshold"], told["radius"], told["symmetric"], told["trained"])
+        radius = tuple(told["radius"]) if isinstance(told["radius"], list) else told["radius"]
+        return Model(detector, calibrator, told["threshold"], radius, told["symmetric"], told["trained"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         what = f"describes its detector in a way that this version does not know ({error})"
         raise UserError(path, what, "train the model again with this version") from error

@@ -14,14 +14,17 @@ from pipeline.data.tiles import Reader, Tile, read_ahead, tiles
 from pipeline.detect.boxes import suppress_by_distance
 from pipeline.detect.inputs import network_input
 from pipeline.detect.method import AnyLayout
+from pipeline.detect.settings import per_axis
 from pipeline.detect.symmetry import symmetries
 from pipeline.nn.network import Network
 
-# Suppression runs through chains of neighbours; chains longer than this do not occur [pixel].
-_CHAIN = 16
+# Suppression runs through chains of neighbours, and a cell may speak of a centre outside it; neither goes further than
+# so many pixels or radii. Cubes are emptier, and the third axis of a halo is the dearest.
+_CHAIN = {1: 16, 2: 16, 3: 8}
+_LINKS = {1: 5.5, 2: 5.5, 3: 2.5}
 # The most voxels that are made ready for the network at once.
 _PIECE = 1 << 20
-_SIDE = {1: 1 << 20, 2: 1024, 3: 128}
+_SIDE = {1: (1 << 20,), 2: (1024, 1024), 3: (512, 256, 256)}
 
 
 @dataclass
@@ -51,13 +54,14 @@ class Detections:
 class Search:
     """How to search a frame.
 
-    least : lowest logit that is kept. radius : detections nearer to a better one are dropped [pixel].
+    least : lowest logit that is kept. radius : detections nearer to a better one are dropped, one for all axes or the
+    half-axes of an ellipsoid [pixel].
     symmetric : average the network's outputs over the symmetries of the sky, at their cost.
-    side : of a tile's core, one or one an axis [pixel]; None suits the number of axes.
+    side : of a tile's core, one for all axes or one each [pixel]; None suits the number of axes.
     """
 
     least: float = -2.0
-    radius: float = 2.75
+    radius: float | tuple[float, ...] = 2.75
     symmetric: bool = False
     side: int | tuple[int, ...] | None = None
 
@@ -114,7 +118,8 @@ def deepest(network: Network) -> list[int]:
 
 def halo(network: Network, search: Search) -> tuple[int, ...]:
     """What a tile has to see around its core, an axis [pixel]."""
-    return (int(max(-(-side // 2) for side in network.field)) + _CHAIN,) * len(network.field)
+    far = _chain(search.radius, len(network.field))
+    return tuple(-(-int(seen) // 2) + more for seen, more in zip(network.field, far, strict=True))
 
 
 def each_tile(
@@ -159,6 +164,11 @@ def nothing(layout: AnyLayout) -> Detections:
     none = layout.candidates(torch.zeros(layout.channels, *[1] * layout.ndim), math.inf)
     parts = {name: getattr(none, name).numpy() for name in ("logit", "size", "values", "width", "classes")}
     return Detections(centre=none.centre.numpy().astype(float), rms=np.zeros(0), **parts)
+
+
+def _chain(radius: float | Sequence[float], ndim: int) -> list[int]:
+    """How far beyond a tile's core what lies there may matter, an axis [pixel]."""
+    return [max(_CHAIN[ndim], math.ceil(_LINKS[ndim] * far)) for far in per_axis(radius, ndim, "radius")]
 
 
 def _touches(tile: Tile, section: Sequence[slice]) -> bool:
@@ -232,10 +242,12 @@ def _collect(raw: Tensor, layout: AnyLayout, tile: Tile, background: Background,
     decoded = layout.candidates(raw, search.least)
     centre = decoded.centre.cpu().numpy().astype(float) + tile.origin
     logit = decoded.logit.cpu().numpy()
-    lower = np.array([part.start for part in tile.core]) - 0.5 - _CHAIN
-    upper = np.array([part.stop for part in tile.core]) - 0.5 + _CHAIN
+    chain = np.array(_chain(search.radius, layout.ndim))
+    lower = np.array([part.start for part in tile.core]) - 0.5 - chain
+    upper = np.array([part.stop for part in tile.core]) - 0.5 + chain
     near = np.flatnonzero(((centre >= lower) & (centre < upper)).all(1))
-    best = suppress_by_distance(torch.from_numpy(centre[near]), torch.from_numpy(logit[near]), search.radius)
+    radius, axes = (1.0, search.radius) if isinstance(search.radius, Sequence) else (search.radius, None)
+    best = suppress_by_distance(torch.from_numpy(centre[near]), torch.from_numpy(logit[near]), radius, axes)
     kept = near[best.numpy()]
     kept = kept[tile.owns(centre[kept])]
     pick = {name: getattr(decoded, name).cpu().numpy()[kept] for name in ("size", "values", "width", "classes")}

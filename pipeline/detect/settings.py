@@ -1,13 +1,40 @@
 """What the detector can be told about its objects, its loss and its crops."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.detect.box_settings import BoxSettings
 from pipeline.detect.symmetry import COSINE, SINE
+from pipeline.errors import UserError
 from pipeline.learn.settings import TrainSettings
 from pipeline.settings import Settings
+
+Number = TypeVar("Number", int, float)
+
+
+def per_axis(value: Number | Sequence[Number], ndim: int, where: str) -> tuple[Number, ...]:
+    """The numbers of `ndim` axes from one for all or one each.
+
+    Raises
+    ------
+    UserError : as many numbers as there are not axes; `where` is the key that they are from.
+    """
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,) * ndim
+    if len(numbers) != ndim:
+        what = f"has {len(numbers)} numbers where frames have {ndim} axes"
+        raise UserError(where, what, f"give one number for all axes, or {ndim}" if ndim > 1 else "give one number")
+    return numbers
+
+
+def _within(value: Number | tuple[Number, ...], low: float, high: float) -> Number | tuple[Number, ...]:
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not 1 <= len(numbers) <= 3:
+        raise ValueError("give one number, or one for each of up to three axes")
+    if not all(low <= number <= high for number in numbers):
+        raise ValueError(f"numbers must be from {low:g} to {high:g}")
+    return value
 
 
 class ObjectSettings(Settings):
@@ -16,12 +43,26 @@ class ObjectSettings(Settings):
     least_snr: float = Field(
         2.0, gt=0, allow_inf_nan=False, description="least effective signal-to-noise ratio of a learnable object"
     )
-    margin: float = Field(
+    margin: float | tuple[float, ...] = Field(
         1.0,
-        ge=0,
-        le=64,
-        description="method cells: how far beyond half a cell an object has cells, along each axis [pixel]",
+        description="method cells: how far beyond half a cell an object has cells, "
+        "one for all axes or one each [pixel]",
     )
+    share: float | tuple[float, ...] = Field(
+        0.0,
+        description="method cells: what counts instead of the margin where it is more, in sides of the object's box, "
+        "one for all axes or one each",
+    )
+
+    @field_validator("margin")
+    @classmethod
+    def _margin_is_near(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        return _within(value, 0, 64)
+
+    @field_validator("share")
+    @classmethod
+    def _share_is_a_share(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        return _within(value, 0, 1)
 
 
 class LossSettings(Settings):
@@ -56,13 +97,22 @@ class DetectorSettings(Settings):
     objects: ObjectSettings = Field(ObjectSettings(), description="which objects are learnt")
     loss: LossSettings = Field(LossSettings(), description="method cells: the terms of the loss")
     association: BoxSettings = Field(BoxSettings(), description="method association: its boxes and its loss")
-    crop: int = Field(128, ge=16, le=4096, description="side of the crops that are trained on [pixel]")
+    crop: int | tuple[int, ...] = Field(
+        128, description="side of the crops that are trained on, one for all axes or one each [pixel]"
+    )
     steps: int = Field(200, gt=0, description="gradient steps an epoch")
     held_out_steps: int = Field(20, gt=0, description="batches of validation crops after each epoch")
     train: TrainSettings = Field(
         TrainSettings(epochs=20, batch=8, learning_rate=2.5e-3, warmup=0.5, ema=0.998, clip=2.0, weight_decay=1e-4),
         description="optimiser, schedule, precision, stopping",
     )
+
+    @field_validator("crop")
+    @classmethod
+    def _crop_can_be_turned(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        if isinstance(value, tuple) and len(value) > 1 and value[-1] != value[-2]:
+            raise ValueError("the last two sides must be the same, because crops are turned on the sky")
+        return _within(value, 16, 4096)
 
     @model_validator(mode="after")
     def _some_are_difficult(self) -> "DetectorSettings":

@@ -9,6 +9,8 @@ from torch import Tensor
 
 # Twice the position angle as a vector: flips and exchanges of axes only change its signs.
 COSINE, SINE = "cos_2pa", "sin_2pa"
+# The direction in which a galaxy recedes, as a unit vector along x and y: exchanges of axes exchange the two.
+ALONG_X, ALONG_Y = "cos_pa", "sin_pa"
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,29 @@ class Symmetry:
         return size[..., list(self.order)]
 
     def values(self, values: Tensor, names: Sequence[str]) -> Tensor:
-        """Apply to parameters (..., P) called `names`; only position angles change."""
+        """Apply to parameters (..., P) called `names`; only position angles change.
+
+        Reversing the frequency of a cube makes the receding side of a galaxy the approaching one.
+        """
         signs = [1.0] * len(names)
         if COSINE in names and self.order[-1] != len(self.order) - 1:
             signs[names.index(COSINE)] = -1.0
         if SINE in names and sum(self.flips[-2:]) == 1 and len(self.flips) > 1:
             signs[names.index(SINE)] = -1.0
-        return values * values.new_tensor(signs)
+        if ALONG_X in names and len(self.flips) > 1:
+            turned = sum(self.flips[:-2])
+            signs[names.index(ALONG_X)] = (-1.0) ** (turned + self.flips[-1])
+            signs[names.index(ALONG_Y)] = (-1.0) ** (turned + self.flips[-2])
+        return self.spreads(values, names) * values.new_tensor(signs)
+
+    def spreads(self, spread: Tensor, names: Sequence[str]) -> Tensor:
+        """Apply to widths (..., P) of the distributions of parameters called `names`: they move, but have no sign."""
+        if ALONG_X not in names or self.order[-1] == len(self.order) - 1:
+            return spread
+        order = list(range(len(names)))
+        x, y = names.index(ALONG_X), names.index(ALONG_Y)
+        order[x], order[y] = y, x
+        return spread[..., order]
 
     @property
     def inverse(self) -> "Symmetry":

@@ -14,16 +14,17 @@ def assign(
     images: int,
     cells: Sequence[int],
     reduction: Sequence[int],
-    margin: float,
+    margin: float | Sequence[float] | Tensor,
 ) -> Tensor:
     """The object of every cell, (images, *cells) long, -1 for none.
 
     A cell belongs to an object when its centre is within half a cell and `margin` pixels of the object's, along
-    every axis; of several objects the brightest has it.
+    every axis; of several objects the brightest has it. The work grows with the largest margin of all.
 
     Parameters
     ----------
     centre : (t, N) [pixel]. image : (t,) index of each object's image. brightness : (t,).
+    margin : one for all, one an axis (N,), or those of each object (t, N) [pixel].
     """
     device = centre.device
     step = torch.tensor(reduction, device=device, dtype=centre.dtype)
@@ -36,7 +37,8 @@ def assign(
     if not len(centre):
         return winner
     own = torch.floor((centre + 0.5) / step)
-    reach = [1 + int(margin // size) for size in reduction]
+    margin = torch.as_tensor(margin, device=device, dtype=centre.dtype).expand(centre.shape)
+    reach = [1 + int(far // size) for far, size in zip(margin.amax(0).tolist(), reduction, strict=True)]
     flat = winner.view(-1)
     strides = torch.tensor([winner.stride(axis + 1) for axis in range(len(cells))], device=device)
     for shift in itertools.product(*(range(-far, far + 1) for far in reach)):

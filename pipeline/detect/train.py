@@ -14,7 +14,7 @@ from pipeline.detect.crops import Batch, Crops, LabelledField
 from pipeline.detect.inputs import input_channels, network_input
 from pipeline.detect.method import AnyLayout, batch_terms, new_layout, outputs, trained_layout
 from pipeline.detect.objects import Objects
-from pipeline.detect.settings import DetectorSettings
+from pipeline.detect.settings import DetectorSettings, per_axis
 from pipeline.errors import UserError
 from pipeline.learn.device import pick_device
 from pipeline.learn.loop import Outcome, fit
@@ -119,7 +119,7 @@ def new_detector(fields: Sequence[LabelledField], names: Names, settings: Detect
     torch.manual_seed(seed)
     ndim = fields[0].snr.ndim
     last = outputs(settings, ndim, names.values, names.classes)
-    shape = (input_channels(len(names.conditions)), *[settings.crop] * ndim)
+    shape = (input_channels(len(names.conditions), ndim), *per_axis(settings.crop, ndim, "crop"))
     network = build(f"{settings.network} C-{last}.1_linear_none", ndim, shape)
     parts = [field.objects for field in fields]
     joined = [np.concatenate([getattr(part, name) for part in parts]) for name in Objects.__dataclass_fields__]

@@ -138,7 +138,7 @@ def _random_model(ndim=2, names=NAMES, **trained):
     layout = Layout(names.values, names.classes, (2,) * ndim, mean, spread)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        shape = (input_channels(len(names.conditions)), *[32] * ndim)
+        shape = (input_channels(len(names.conditions), ndim), *[32] * ndim)
         network = build(f"C-8.4_s2_p1 C-8.3 C-{layout.channels}.3_linear_none", ndim, shape).eval()
         with torch.no_grad():
             last = [module for module in network.modules() if hasattr(module, "weight")][-1]

@@ -152,6 +152,21 @@ def test_suppression_by_distance_is_the_greedy_one(ndim, radius, device, monkeyp
     assert 1 < len(kept) < 200
 
 
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_suppression_in_an_ellipsoid_is_the_greedy_one(ndim):
+    centres, scores = scene(ndim, 200, 7)[0].mean(1) * 0.3, scene(ndim, 200, 7)[1]
+    axes = [4.0, 1.5, 0.5][:ndim]
+    scaled = centres / torch.tensor(axes)
+    kept = suppress_by_distance(centres, scores, 1.0, axes)
+    assert kept.tolist() == greedy(scores, torch.cdist(scaled, scaled) < 1)
+    assert 1 < len(kept) < 200
+    assert suppress_by_distance(centres, scores, 2.0, [1.0] * ndim).tolist() == (
+        suppress_by_distance(centres, scores, 2.0).tolist()
+    )
+    with pytest.raises(UserError, match="not above 0 along every axis"):
+        suppress_by_distance(centres, scores, 1.0, [0.0] * ndim)
+
+
 @pytest.mark.parametrize("rounds", [1, 3, 32])
 def test_a_chain_in_which_each_waits_for_the_one_before_keeps_every_other(rounds, monkeypatch):
     monkeypatch.setattr(module, "_ROUNDS", rounds)

@@ -10,6 +10,8 @@ import torch
 from pipeline.detect import calibrate
 from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
 from pipeline.detect.predict import Detections
+from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, symmetries
+from pipeline.detect.train import Names
 
 NDIM, VALUES = 2, 2
 # How much larger the errors are than the network says, of centre and values, and by how much the values are off.
@@ -137,3 +139,39 @@ def test_detections_of_another_field_are_no_neighbours(monkeypatch):
     np.testing.assert_allclose(near.mean, far.mean)
     found = drawn[0][0]
     np.testing.assert_allclose(near.apply(found).probability, far.apply(found).probability, atol=1e-4)
+
+
+@pytest.mark.parametrize(("ndim", "names"), [(2, ("a", COSINE, SINE)), (3, (ALONG_X, "a", ALONG_Y))])
+def test_averaged_over_the_symmetries_it_turns_with_the_sky(random_model, ndim, names):
+    calibrator = random_model(ndim, Names(values=names)).calibrator
+    random = np.random.default_rng(1)
+    found = Detections(
+        logit=random.normal(size=30),
+        centre=random.uniform(0, 40, (30, ndim)),
+        size=random.uniform(2, 9, (30, ndim)),
+        values=random.normal(size=(30, 3)),
+        width=random.uniform(0.1, 1, (30, ndim + 3)),
+        classes=np.zeros((30, 0)),
+        rms=np.ones(30),
+    )
+    straight = calibrator.apply(found, names)
+
+    def widths(turn, part):
+        part = torch.from_numpy(part)
+        return torch.cat([turn.sizes(part[:, :ndim]), turn.spreads(part[:, ndim:], names)], 1).numpy()
+
+    for turn in symmetries(ndim):
+        turned = replace(
+            found,
+            centre=turn.positions(torch.from_numpy(found.centre), (41,) * ndim).numpy(),
+            size=turn.sizes(torch.from_numpy(found.size)).numpy(),
+            values=turn.values(torch.from_numpy(found.values), names).numpy(),
+            width=widths(turn, found.width),
+        )
+        said = calibrator.apply(turned, names)
+        np.testing.assert_allclose(said.probability, straight.probability, atol=1e-6)
+        # The last step is a constant of each parameter, that of the matches it was fitted on.
+        errors, turned_errors = straight.errors / calibrator.sigma, said.errors / calibrator.sigma
+        np.testing.assert_allclose(turned_errors, widths(turn, errors), rtol=1e-5)
+        values = turn.values(torch.from_numpy(straight.detections.values), names)
+        np.testing.assert_allclose(said.detections.values, values, atol=1e-5)

@@ -7,6 +7,7 @@ import torch
 from pipeline.detect.crops import Crops, LabelledField
 from pipeline.detect.objects import Objects
 from pipeline.detect.symmetry import COSINE, SINE, symmetries
+from pipeline.errors import UserError
 
 SHAPES = {1: (200,), 2: (40, 50), 3: (20, 24, 22)}
 VALUES = ("light", COSINE, SINE)
@@ -130,3 +131,14 @@ def test_larger_fields_are_drawn_more_often():
     drawn = torch.cat([batch[0] for batch in crops([small, large], batch=50, steps=10).epoch(0)])
     share = (drawn.flatten(1).amax(1) > 500).float().mean()
     assert share == pytest.approx(0.9, abs=0.05)
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 22), (9, 11, 30)])
+def test_the_sides_of_a_crop_may_differ_by_axis(shape):
+    one = field(3, shape)
+    for snr, _, image, centre, _, values, *_ in crops([one], crop=(18, 12, 12)).epoch(0):
+        assert snr.shape == (8, 18, 12, 12)
+        assert torch.equal(snr[(image, *centre.long().T)], values[:, 0])
+        assert len(centre) == int((snr != 0).sum())
+    with pytest.raises(UserError, match="crop: has 2 numbers where frames have 3 axes; give one number for all axes"):
+        crops([one], crop=(18, 12))

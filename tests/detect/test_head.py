@@ -8,10 +8,14 @@ import torch
 
 from pipeline.detect.head import NARROWEST, WIDEST, Layout, channels, start
 from pipeline.detect.objects import Objects
-from pipeline.detect.symmetry import COSINE, SINE, symmetries
+from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, symmetries
 from pipeline.nn.network import build
 
-VALUES = {1: ("ln_flux",), 2: ("ln_flux", COSINE, SINE), 3: ("ln_flux", COSINE, SINE, "velocity")}
+VALUES = {
+    1: ("ln_flux",),
+    2: ("ln_flux", COSINE, SINE),
+    3: ("ln_flux", COSINE, SINE, "velocity", ALONG_X, ALONG_Y),
+}
 CELLS = {1: (7,), 2: (4, 6), 3: (3, 4, 5)}
 REDUCTION = {1: (4,), 2: (2, 2), 3: (1, 2, 2)}
 ndims = pytest.mark.parametrize("ndim", [1, 2, 3])
@@ -70,11 +74,12 @@ def test_what_is_learnt_decodes_to_the_objects(ndim):
 def test_the_units_suit_the_objects(ndim):
     head, true = layout(ndim), objects(ndim)
     size, values = head.targets(torch.from_numpy(true.size), torch.from_numpy(true.values))
-    plain = [at for at, name in enumerate(head.values) if name not in (COSINE, SINE)]
+    plain = [at for at, name in enumerate(head.values) if name not in (COSINE, SINE, ALONG_X, ALONG_Y)]
     np.testing.assert_allclose(values[:, plain].mean(0), 0, atol=1e-9)
     np.testing.assert_allclose(values[:, plain].std(0, correction=0), 1)
     assert abs(float(size.mean())) < 1e-9
-    turned = [at for at, name in enumerate(head.values) if name in (COSINE, SINE)]
+    turned = [at for at, name in enumerate(head.values) if name in (COSINE, SINE, ALONG_X, ALONG_Y)]
+    assert all(head.spread[ndim + one] == head.spread[ndim + two] for one, two in zip(*[iter(turned)] * 2, strict=True))
     assert all(head.mean[ndim + at] == 0 for at in turned)
 
 
@@ -105,7 +110,8 @@ def test_turned_channels_say_the_turned_objects(ndim):
         torch.testing.assert_close(found.centre, moved(turn.positions(straight.centre, shape)), atol=1e-4, rtol=1e-5)
         torch.testing.assert_close(found.size, moved(turn.sizes(straight.size)))
         torch.testing.assert_close(found.values, moved(turn.values(straight.values, head.values)))
-        width = torch.cat([turn.sizes(straight.width[..., :ndim]), straight.width[..., ndim:]], -1)
+        spreads = turn.spreads(straight.width[..., ndim:], head.values)
+        width = torch.cat([turn.sizes(straight.width[..., :ndim]), spreads], -1)
         torch.testing.assert_close(found.width, moved(width))
         torch.testing.assert_close(found.classes, moved(straight.classes))
 

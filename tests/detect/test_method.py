@@ -22,9 +22,10 @@ from pipeline.detect.model import Model, load
 from pipeline.detect.objects import Objects
 from pipeline.detect.predict import Search, detect
 from pipeline.detect.reference_loss import ReferenceLoss
-from pipeline.detect.settings import DetectorSettings
+from pipeline.detect.settings import DetectorSettings, ObjectSettings
+from pipeline.detect.targets import assign
 from pipeline.detect.task_settings import DetectSettings
-from pipeline.detect.train import Detector, Names, batch_loss, train_detector
+from pipeline.detect.train import Detector, Names, batch_loss, new_detector, train_detector
 from pipeline.errors import UserError
 from pipeline.learn.settings import TrainSettings
 from pipeline.nn.cost import describe, total
@@ -208,6 +209,50 @@ def test_difficult_objects_do_not_teach_an_ignorant_network():
     assert (state != 2).all()
     plain = layout().targets(image, centre, size, values, label, snr)
     assert (ReferenceLoss(told.certain.head).associate(raw, plain).state == 2).any()
+
+
+def test_cells_answer_within_the_margin_or_the_share_of_the_box(monkeypatch):
+    told = settings("cells", 3)
+    told = told.model_copy(
+        update={"objects": ObjectSettings(margin=(4, 1, 1), share=(0.2, 0, 0)), "crop": (24, 16, 16)}
+    )
+    batch = batch_of(toy(3), told)
+    seen = {}
+    monkeypatch.setattr("pipeline.detect.method.assign", lambda *given: seen.update(margin=given[-1]) or assign(*given))
+    detector = new_detector([toy(3)], NAMES, told, 1)
+    batch_loss(detector.network, batch, detector.layout, told)
+    size = batch[4]
+    long = 10 * size
+    torch.testing.assert_close(seen["margin"][:, 0], (0.2 * size[:, 0]).clamp(min=4))
+    assert (seen["margin"][:, 1:] == 1).all()
+    batch_loss(detector.network, (*batch[:4], long, *batch[5:]), detector.layout, told)
+    torch.testing.assert_close(seen["margin"][:, 0], (0.2 * long[:, 0]).clamp(min=4))
+    assert (seen["margin"][:, 0] > 4).any()
+    wrong = told.model_copy(update={"objects": ObjectSettings(margin=(4, 1))})
+    with pytest.raises(UserError, match="objects.margin: has 2 numbers where frames have 3 axes"):
+        batch_loss(detector.network, batch, detector.layout, wrong)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("crop", 8, "from 16 to 4096"),
+        ("crop", (96, 32, 16), "the last two sides must be the same"),
+        ("crop", (32, 32, 32, 32), "up to three axes"),
+        ("crop", (), "up to three axes"),
+        ("objects", {"margin": -1}, "from 0 to 64"),
+        ("objects", {"margin": (1, 65)}, "from 0 to 64"),
+        ("objects", {"share": (0.2, float("nan"), 0)}, "from 0 to 1"),
+    ],
+)
+def test_numbers_of_an_axis_are_checked(part, value, message):
+    with pytest.raises(ValidationError, match=message):
+        DetectorSettings(**{part: value})
+
+
+def test_numbers_of_an_axis_come_back_from_json():
+    told = DetectorSettings(crop=(96, 32, 32), objects={"margin": (4, 1, 1), "share": (0.2, 0, 0)})
+    assert DetectorSettings.model_validate(json.loads(told.model_dump_json())) == told
 
 
 def test_an_unknown_class_is_not_learnt():

@@ -1,5 +1,7 @@
 """A model file holds all that applying a detector needs, and is refused when it does not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,6 +24,12 @@ def test_a_model_comes_back_from_its_file(tiny, tmp_path):
     assert other.calibrator.to_dict() == one.calibrator.to_dict()
     assert (other.threshold, other.radius, other.symmetric) == (one.threshold, one.radius, one.symmetric)
     assert other.trained == one.trained
+
+
+def test_a_radius_of_each_axis_comes_back_from_its_file(tiny, tmp_path):
+    model = replace(load(tiny.model), radius=(12.0, 2.5, 2.5))
+    model.save(tmp_path / "m.safetensors")
+    assert load(tmp_path / "m.safetensors").radius == model.radius
 
 
 def test_the_file_says_its_kind(tiny):

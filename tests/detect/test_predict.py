@@ -11,7 +11,8 @@ from pipeline.detect import predict
 from pipeline.detect.head import Layout, channels
 from pipeline.detect.inputs import input_channels
 from pipeline.detect.predict import Detections, Search, detect, join, standardised
-from pipeline.detect.symmetry import COSINE, SINE, symmetries
+from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, symmetries
+from pipeline.errors import UserError
 from pipeline.nn.network import build
 
 ODD = {1: (301,), 2: (67, 90), 3: (11, 21, 14)}
@@ -20,6 +21,7 @@ SIDES = {1: (1 << 20, 50, 7), 2: (1024, 40, 33), 3: (128, 12)}
 LINES = {1: "C-6.4_s2_p1 [ C-6.4_s2_p1 U-2 ] C-6.3", 3: "C-4.4_s2_p1 C-4.3"}
 LINES[2] = LINES[1]
 CONDITIONS = ("beam", COSINE, SINE)
+VALUES = {1: ("ln_flux",), 2: ("ln_flux", COSINE, SINE), 3: (ALONG_X, "ln_flux", ALONG_Y)}
 ndims = pytest.mark.parametrize("ndim", [1, 2, 3])
 
 
@@ -33,10 +35,10 @@ class Sky:
 
     def __init__(self, ndim, shape, flat=False):
         self.ndim, self.shape = ndim, shape
-        self.values = ("ln_flux", COSINE, SINE) if ndim > 1 else ("ln_flux",)
+        self.values = VALUES[ndim]
         torch.manual_seed(ndim)
         outputs = channels(ndim, len(self.values), 2)
-        crop = (input_channels(len(CONDITIONS)), *[32] * ndim)
+        crop = (input_channels(len(CONDITIONS), ndim), *[32] * ndim)
         self.network = build(f"{LINES[ndim]} C-{outputs}.1_linear_none", ndim, crop).eval()
         units = ndim + len(self.values)
         # Sizes along the two sky axes, and angles, have one unit, so that they may be turned.
@@ -142,7 +144,8 @@ def test_the_symmetric_average_follows_a_turned_frame(ndim):
         expected.size = turn.sizes(torch.from_numpy(found.size)).numpy()
         expected.values = turn.values(torch.from_numpy(found.values), sky.values).numpy()
         width = torch.from_numpy(found.width)
-        expected.width = torch.cat([turn.sizes(width[:, :ndim]), width[:, ndim:]], 1).numpy()
+        spreads = turn.spreads(width[:, ndim:], sky.values)
+        expected.width = torch.cat([turn.sizes(width[:, :ndim]), spreads], 1).numpy()
         assert_alike(turned, expected)
 
 
@@ -193,3 +196,27 @@ def test_strides_that_differ_by_axis_keep_the_tiles_aligned():
     sky.keep(0.05)
     assert sky.network.reduction == (2, 3)
     assert_alike(sky.search(side=15), sky.search())
+
+
+@pytest.mark.parametrize("side", [12, (16, 9, 9), (7, 40, 11)])
+def test_tiles_and_radii_of_a_cube_may_differ_by_axis(side):
+    sky = Sky(3, (37, 21, 30))
+    torch.manual_seed(1)
+    outputs = channels(3, 3, 2)
+    lines = f"C-4.7x3x3_s2_p3x1x1 C-4.5x3x3 C-{outputs}.1_linear_none"
+    sky.network = build(lines, 3, (input_channels(3, 3), 32, 32, 32)).eval()
+    assert sky.network.field[0] > sky.network.field[1]
+    sky.layout = Layout(sky.values, ("a", "b"), sky.network.reduction, (0.0,) * 6, (0.7,) * 6)
+    sky.keep(0.02)
+    radius = (6.0, 2.0, 2.0)
+    found = sky.search(side=side, radius=radius)
+    assert_alike(found, sky.search(radius=radius))
+    scaled = found.centre / radius
+    away = np.linalg.norm(scaled[:, None] - scaled[None], axis=-1) + 1e9 * np.eye(len(found))
+    assert away.min() >= 1
+    assert np.linalg.norm((scaled[:, None] - scaled[None]) * radius, axis=-1)[away < 1e8].min() < 6
+
+
+def test_a_radius_for_other_axes_is_refused():
+    with pytest.raises(UserError, match="radius: has 3 numbers where frames have 2 axes"):
+        Sky(2, ODD[2]).search(radius=(1.0, 2.0, 2.0))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.detect.symmetry import COSINE, SINE, Symmetry, symmetries
+from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, Symmetry, symmetries
 
 SHAPES = {1: (13,), 2: (9, 12), 3: (5, 9, 12)}
 NAMES = ("ln_flux", COSINE, SINE)
@@ -84,3 +84,38 @@ def test_an_offset_is_the_difference_of_two_positions(ndim):
 
 def test_a_spectrum_has_no_angle_to_turn():
     assert torch.equal(Symmetry((0,), (True,)).values(torch.ones(2), (COSINE, SINE)), torch.ones(2))
+
+
+ROTATING = ("cos_i", ALONG_X, COSINE, ALONG_Y, SINE)
+
+
+def rotating(shape, centre, direction):
+    """A line whose frequency falls in the direction in which its galaxy recedes."""
+    z, y, x = torch.meshgrid(*[torch.arange(float(side), dtype=torch.float64) for side in shape], indexing="ij")
+    z, y, x = (part - at for part, at in zip((z, y, x), centre, strict=True))
+    return torch.exp(-0.5 * ((z + 0.8 * (x * direction[0] + y * direction[1])) ** 2 + (x / 3) ** 2 + (y / 3) ** 2))
+
+
+def test_a_turned_cube_shows_the_receding_side_turned():
+    shape, centre = SHAPES[3], torch.tensor([1.7, 4.2, 6.9], dtype=torch.float64)
+    values = torch.tensor([0.4, np.cos(0.6), np.cos(1.2), np.sin(0.6), np.sin(1.2)], dtype=torch.float64)
+    picture = rotating(shape, centre, values[[1, 3]])
+    seen = set()
+    for turn in symmetries(3):
+        turned, told = turn.image(picture), turn.values(values, ROTATING)
+        torch.testing.assert_close(turned, rotating(turned.shape, turn.positions(centre, shape), told[[1, 3]]))
+        # The axis of the direction is the angle that is known without it, and its inverse gives it back.
+        torch.testing.assert_close(told[1] ** 2 - told[3] ** 2, told[2])
+        torch.testing.assert_close(2 * told[1] * told[3], told[4])
+        assert torch.equal(turn.inverse.values(told, ROTATING), values)
+        torch.testing.assert_close(turn.spreads(values.abs(), ROTATING)[[0, 1, 3]], told.abs()[[0, 1, 3]])
+        seen.add(tuple(np.round(told[[1, 3]].numpy(), 6)))
+    assert len(seen) == 8
+
+
+def test_the_receding_side_of_an_image_turns_with_its_axes_alone():
+    values = torch.tensor([0.8, 0.6])
+    turned = {turn: turn.values(values, (ALONG_X, ALONG_Y)) for turn in symmetries(2)}
+    for turn, told in turned.items():
+        torch.testing.assert_close(told.flip(0), turn.offsets(values.flip(0)))
+    assert torch.equal(Symmetry((0,), (True,)).values(values, (ALONG_X, ALONG_Y)), values)

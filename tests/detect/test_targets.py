@@ -31,7 +31,8 @@ def literal(centre, image, brightness, images, cells, reduction, margin):
         for at in range(len(centre)):
             middle = [(index + 0.5) * step - 0.5 for index, step in zip(cell, reduction, strict=True)]
             away = [abs(m - float(c)) for m, c in zip(middle, centre[at], strict=True)]
-            near = all(far <= step / 2 + margin for far, step in zip(away, reduction, strict=True))
+            margins = np.broadcast_to(np.asarray(margin), centre.shape)[at]
+            near = all(far <= step / 2 + m for far, step, m in zip(away, reduction, margins, strict=True))
             if near and image[at] == number and brightness[at] > best:
                 owner[(number, *cell)], best = at, brightness[at]
     return owner
@@ -44,6 +45,17 @@ def test_the_fast_assignment_is_the_literal_one(ndim, margin):
     found = assign(*given).numpy()
     assert (found >= 0).any()
     np.testing.assert_array_equal(found, literal(*given))
+
+
+@ndims
+@pytest.mark.parametrize("each", ["axis", "object"])
+def test_margins_of_an_axis_or_an_object_count_there_alone(ndim, each):
+    count = 25
+    random = np.random.default_rng(ndim)
+    margin = [4.0, 0.5, 1.0][:ndim] if each == "axis" else torch.from_numpy(random.exponential(2.0, (count, ndim)))
+    given = (*some(ndim, count), 3, CELLS[ndim], REDUCTION[ndim], margin)
+    np.testing.assert_array_equal(assign(*given).numpy(), literal(*given))
+    assert (assign(*given) != assign(*given[:-1], 1.0)).any()
 
 
 @ndims
