@@ -34,7 +34,7 @@ from pipeline.nn.network import build
 
 SHAPE = (70, 41, 52)
 VALUES = ("ln_flux", "cos_i")
-CHUNKS = Search(least=-1.0, side=(24, 16, 20))
+CHUNKS = Search(least=0.5, side=(24, 16, 20))
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +118,7 @@ def test_chunks_give_what_the_whole_cube_does(model):
     data[:, ::7, ::5] = np.nan
     found, noise = search(data, model), noise_of(SHAPE)
     reader, detector = MemoryReader(data), model.detector
-    whole = detect(detector.network, detector.layout, reader.read, noise, (), (), Search(least=-1.0, side=128))
+    whole = detect(detector.network, detector.layout, reader.read, noise, (), (), Search(least=0.5, side=128))
     assert len(found) == len(whole) > 50
     for part in fields(Detections):
         ours, theirs = (getattr(ordered(item), part.name) for item in (found, whole))
