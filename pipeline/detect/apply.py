@@ -73,20 +73,20 @@ def detect_images(
     written += [] if regions is None else [(regions, "regions")]
     read = [path for pair in images for path in pair if path is not None]
     check_distinct([path for path, _ in written], read if isinstance(model, Model) else [*read, model])
-    _check_repeats(images)
-    _together(check_output, [(path,) for path, _ in written])
+    check_repeats([image for image, _ in images])
+    together(check_output, [(path,) for path, _ in written])
     if purity is not None:
         threshold_for_purity(np.zeros(0), purity)
     where = pick_device(device or "auto")
     model = _usable(model, where)
     start = time.perf_counter()
-    opened = _together(ContinuumImage.open, images)
-    _together(_check, [(image, model) for image in opened])
+    opened = together(ContinuumImage.open, images)
+    together(_check, [(image, model) for image in opened])
     found = [detect_image(image, model, symmetric=symmetric, device=where) for image in opened]
-    threshold = _threshold(np.concatenate([part.probability for part in found]), model, purity, _names(opened))
-    kept = [_take(part, part.probability >= threshold) for part in found]
+    threshold = chosen_threshold(np.concatenate([part.probability for part in found]), model, purity, _names(opened))
+    kept = [take(part, part.probability >= threshold) for part in found]
     first = itertools.accumulate((len(part.probability) for part in kept), initial=1)
-    names = _column(opened)
+    names = column_names([image.path for image in opened])
     tables = [
         make_catalogue(part, image, model, first=number, name=name)
         for part, image, number, name in zip(kept, opened, first, names, strict=False)
@@ -161,7 +161,7 @@ def detect_image(
     calibrated = model.calibrator.apply(detections, detector.names.values if symmetric else None)
     calibrated = _to_image(calibrated, seen, image, sampling)
     centre = calibrated.detections.centre
-    return _take(calibrated, ((centre >= -0.5) & (centre < np.array(image.shape) - 0.5)).all(1))
+    return take(calibrated, ((centre >= -0.5) & (centre < np.array(image.shape) - 0.5)).all(1))
 
 
 def _compare_noise(image: ContinuumImage, model: Model) -> None:
@@ -228,7 +228,8 @@ def _to_image(calibrated: Calibrated, seen: ContinuumImage, image: ContinuumImag
     return Calibrated(detections, calibrated.probability, calibrated.errors * scale)
 
 
-def _threshold(probability: np.ndarray, model: Model, purity: float | None, where: str) -> float:
+def chosen_threshold(probability: np.ndarray, model: Model, purity: float | None, where: str) -> float:
+    """That of the model, or the lowest of which `probability` (n,) make a catalogue of the wanted purity, else 1."""
     if purity is None:
         return model.threshold
     threshold = threshold_for_purity(probability, purity)
@@ -244,24 +245,31 @@ def _threshold(probability: np.ndarray, model: Model, purity: float | None, wher
     return 1.0
 
 
-def _take(calibrated: Calibrated, chosen: np.ndarray) -> Calibrated:
+def take(calibrated: Calibrated, chosen: np.ndarray) -> Calibrated:
+    """The detections of a mask or of indices."""
     return Calibrated(calibrated.detections.take(chosen), calibrated.probability[chosen], calibrated.errors[chosen])
 
 
-def _column(images: Sequence[ContinuumImage]) -> list[str | None]:
-    """How the catalogue names the images: not at all where there is one, by their paths where names repeat."""
-    if len(images) == 1:
+def column_names(paths: Sequence[str]) -> list[str | None]:
+    """How a catalogue names its frames: not at all where there is one, by their paths where names repeat."""
+    if len(paths) == 1:
         return [None]
-    names = [Path(image.path).name for image in images]
-    return names if len(set(names)) == len(names) else [image.path for image in images]
+    names = [Path(path).name for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)
 
 
-def _check_repeats(images: Sequence[tuple[str | os.PathLike, str | os.PathLike | None]]) -> None:
+def check_repeats(paths: Sequence[str | os.PathLike]) -> None:
+    """Refuse a frame that is named twice.
+
+    Raises
+    ------
+    UserError : its sources would be listed twice.
+    """
     known = set()
-    for image, _ in images:
-        place = os.path.realpath(image)
+    for path in paths:
+        place = os.path.realpath(path)
         if place in known:
-            raise UserError(image, "is named twice, so that its sources would be listed twice", "name it once")
+            raise UserError(path, "is named twice, so that its sources would be listed twice", "name it once")
         known.add(place)
 
 
@@ -269,7 +277,7 @@ def _names(images: Sequence[ContinuumImage]) -> str:
     return images[0].path if len(images) == 1 else f"{images[0].path} and {len(images) - 1} more"
 
 
-def _together(action, calls: Sequence[tuple]) -> list:
+def together(action, calls: Sequence[tuple]) -> list:
     """What `action` gives for each call; all the problems at once where there are any."""
     results, problems = [], []
     for call in calls:

@@ -2,8 +2,8 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from pipeline.nn.network import Network
 # so many pixels or radii. Cubes are emptier, and the third axis of a halo is the dearest.
 _CHAIN = {1: 16, 2: 16, 3: 8}
 _LINKS = {1: 5.5, 2: 5.5, 3: 2.5}
+# The most voxels that are made ready for the network at once.
+_PIECE = 1 << 20
 _SIDE = {1: (1 << 20,), 2: (1024, 1024), 3: (512, 256, 256)}
 
 
@@ -82,28 +84,86 @@ def detect(
     The result does not depend on the tiles: a window holds the network's field around its core, and a detection is
     kept by the tile whose core holds its centre.
     """
-    ndim = layout.ndim
-    deepest = [
-        math.lcm(*(step.reduction[axis].numerator for step in network.steps if step.reduction)) for axis in range(ndim)
-    ]
-    halo = [-(-int(seen) // 2) + far for seen, far in zip(network.field, _chain(search.radius, ndim), strict=True)]
-    side = search.side or _SIDE[ndim]
-    plan = tiles(background.shape, core=side, halo=halo, multiple=deepest)
+    plan = plan_tiles(network, background.shape, search)
     if section is not None:
         plan = [tile for tile in plan if _touches(tile, section)]
-    device = next(network.parameters()).device
-    told = torch.tensor([list(conditions)], dtype=torch.float32, device=device)
-    found = []
-    for tile, pixels in read_ahead(lambda section: standardised(read, background, section), plan, fill=0.0):
-        snr = torch.from_numpy(pixels)[None].to(device)
-        with torch.inference_mode(), _precision(device):
-            raw = _forward(network, layout, snr, told, names, search.symmetric)
-        found.append(_collect(raw, layout, tile, background, search))
-    detections = join(found)
+
+    def read_snr(section: Sequence[slice]) -> np.ndarray:
+        return standardised(read, background, section)
+
+    found = each_tile(network, layout, read_snr, plan, background, conditions, names, search)
+    detections = join([part for _, part in found])
     if section is None:
         return detections
     low, high = (np.array([getattr(part, end) for part in section]) - 0.5 for end in ("start", "stop"))
     return detections.take(((detections.centre >= low) & (detections.centre < high)).all(1))
+
+
+def plan_tiles(network: Network, shape: Sequence[int], search: Search) -> list[Tile]:
+    """The tiles that `detect` searches a frame of `shape` in, in order; those of a cube end at its border.
+
+    What a network makes of the zeros beyond it would be half as much to compute as the cube itself, and the crops that
+    it was trained on have none of it.
+    """
+    ndim = len(shape)
+    plan = tiles(shape, core=search.side or _SIDE[ndim], halo=halo(network, search), multiple=deepest(network))
+    return plan if ndim < 3 else [replace(tile, window=tile.inside) for tile in plan]
+
+
+def deepest(network: Network) -> list[int]:
+    """What a window begins at multiples of, an axis [pixel], for all the layers' cells to lie at the same places."""
+    axes = range(len(network.field))
+    return [math.lcm(*(step.reduction[axis].numerator for step in network.steps if step.reduction)) for axis in axes]
+
+
+def halo(network: Network, search: Search) -> tuple[int, ...]:
+    """What a tile has to see around its core, an axis [pixel]."""
+    far = _chain(search.radius, len(network.field))
+    return tuple(-(-int(seen) // 2) + more for seen, more in zip(network.field, far, strict=True))
+
+
+def each_tile(
+    network: Network,
+    layout: AnyLayout,
+    read_snr: Reader,
+    plan: Sequence[Tile],
+    background: Background,
+    conditions: Sequence[float],
+    names: Sequence[str],
+    search: Search,
+) -> Iterator[tuple[Tile, Detections]]:
+    """The detections of each tile of `plan`, any part of what `plan_tiles` gives; the next is read meanwhile.
+
+    read_snr : gives the signal-to-noise ratio by sections, 0 where there is no valid pixel. Where a tile shows
+    nothing but that, nothing is computed.
+    """
+    device = next(network.parameters()).device
+    told = torch.tensor([list(conditions)], dtype=torch.float32, device=device)
+    for tile, pixels in read_ahead(read_snr, plan, fill=0.0):
+        if not pixels.any():
+            yield tile, nothing(layout)
+            continue
+        size = [-(-side // step) * step for side, step in zip(tile.size, deepest(network), strict=True)]
+        with torch.inference_mode(), _precision(device):
+            if search.symmetric:
+                snr = torch.zeros(1, *size, device=device)
+                snr[(0, *map(slice, pixels.shape))] = torch.from_numpy(pixels)
+                raw = _average(network, layout, snr, told, names)
+                del pixels, snr
+            else:
+                seen = _seen(pixels, size, told)
+                # They would be memory for nothing while the network works and the next tile is waited for.
+                del pixels
+                raw = network(seen)[0]
+                del seen
+        yield tile, _collect(raw, layout, tile, background, search)
+
+
+def nothing(layout: AnyLayout) -> Detections:
+    """No detections."""
+    none = layout.candidates(torch.zeros(layout.channels, *[1] * layout.ndim), math.inf)
+    parts = {name: getattr(none, name).numpy() for name in ("logit", "size", "values", "width", "classes")}
+    return Detections(centre=none.centre.numpy().astype(float), rms=np.zeros(0), **parts)
 
 
 def _chain(radius: float | Sequence[float], ndim: int) -> list[int]:
@@ -128,19 +188,46 @@ def _precision(device: torch.device) -> contextlib.AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
 
 
+def in_half(device: torch.device) -> bool:
+    """Whether networks compute in half precision there."""
+    with _precision(device):
+        return torch.is_autocast_enabled(device.type)
+
+
 def standardised(read: Reader, background: Background, section: Sequence[slice]) -> np.ndarray:
-    """The signal-to-noise ratio in a section of a frame, float32 (*section), 0 where there is no valid pixel."""
-    pixels = read(section)
+    """The signal-to-noise ratio in a section of a frame, float32 (*section), 0 where there is no valid pixel.
+
+    Where no noise is known nothing is read.
+    """
     median, rms = background.at(section)
+    if not np.any(rms > 0):
+        return np.zeros([len(range(size)[part]) for part, size in zip(section, background.shape, strict=True)], "f4")
+    pixels = read(section)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         snr = (pixels - median) / rms
     return np.nan_to_num(snr, copy=False, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
 
 
-def _forward(network, layout: AnyLayout, snr: Tensor, told: Tensor, names: Sequence[str], symmetric: bool) -> Tensor:
-    """Raw outputs (channels, *cells), averaged over the symmetries where asked."""
-    if not symmetric:
-        return network(network_input(snr, told))[0]
+def _seen(pixels: np.ndarray, size: Sequence[int], told: Tensor) -> Tensor:
+    """What the network sees of a window (*axes), followed by zeros up to `size`."""
+    snr, device = torch.from_numpy(pixels)[None], told.device
+    if pixels.ndim < 3:
+        return network_input(snr.to(device), told)
+    # Cubes are large: what they become on the way exists in pieces only, and the result in the network's precision.
+    kind = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+    step = max(_PIECE // pixels[0].size, 1)
+    channels = network_input(torch.zeros(1, *[1] * pixels.ndim, device=device), told).shape[1]
+    seen = torch.empty((1, channels, *size), dtype=kind, device=device, memory_format=torch.channels_last_3d)
+    for start in range(0, size[0], step):
+        part = torch.zeros(1, min(step, size[0] - start), *size[1:], device=device)
+        known = snr[:, start : start + step]
+        part[tuple(map(slice, known.shape))] = known.to(device)
+        seen[:, :, start : start + step] = network_input(part, told)
+    return seen
+
+
+def _average(network, layout: AnyLayout, snr: Tensor, told: Tensor, names: Sequence[str]) -> Tensor:
+    """Raw outputs (channels, *cells), averaged over the symmetries."""
     total = None
     every = symmetries(layout.ndim)
     for turn in every:
