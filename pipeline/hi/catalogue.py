@@ -25,7 +25,7 @@ from pipeline.detect.columns import (
 from pipeline.detect.continuum import PixelBeam
 from pipeline.detect.model import Model
 from pipeline.detect.resample import SLACK, miss
-from pipeline.hi.galaxies import VALUES, from_values
+from pipeline.hi.galaxies import VALUES, effective_snr, from_values
 from pipeline.hi.lines import km_s_per_hz, velocity_km_s, width_hz
 from pipeline.score.sdc2 import Sdc2
 from pipeline.score.write import write_sdc2
@@ -130,7 +130,8 @@ def make_catalogue(
     spread = inclination_error(found.values[:, at["cos_i"]], error["cos_i"])
     add("inclination_error", spread * u.deg, "stat.error;pos.inclination", "its error")
     add("probability", calibrated.probability, "stat.probability", "calibrated probability of being a galaxy")
-    snr = flux / (found.rms * channel * np.sqrt(_independent(cube, says, channels)))
+    cosine = np.cos(np.radians(says["i"]))
+    snr = effective_snr(flux / (found.rms * channel), size / _beam_arcsec(cube), channels, cosine)
     add("snr", snr, "stat.snr", "line_flux over the noise of the voxels that the galaxy fills")
     if matched_snr is not None:
         add("matched_snr", np.asarray(matched_snr, float), "stat.snr", "of the best matched filter at the galaxy")
@@ -225,12 +226,6 @@ def _channel_hz(cube: "CubeReader", z: np.ndarray) -> np.ndarray:
 
 def _beam_arcsec(cube: "CubeReader") -> float:
     return ARCSEC * np.sqrt(cube.beam.major * cube.beam.minor)
-
-
-def _independent(cube: "CubeReader", says: dict[str, np.ndarray], channels: np.ndarray) -> np.ndarray:
-    """The channels times the beams (n,) that galaxies fill, as Gaussians of FWHM `hi_size`."""
-    major, minor = seen_axes(says["hi_size"], says["i"], _beam_arcsec(cube))
-    return np.maximum(channels, 1.0) * major * minor / _beam_arcsec(cube) ** 2
 
 
 def _flags(

@@ -86,7 +86,7 @@ class Cutout:
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """The voxels of the line (f, y, x): significant ones of the region, grown by half a beam, or all of a faint one.
+        """The voxels of the line (f, y, x): the region's significant ones grown by half a beam, or all where faint.
 
         What is blank is left out.
         """
