@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from astropy import units as u
-from astropy.io import fits
 from astropy.table import QTable
 from scipy.spatial import cKDTree
 from scipy.special import ndtr
@@ -31,7 +30,6 @@ from pipeline.score.sdc2 import Sdc2
 from pipeline.score.write import write_sdc2
 from pipeline.sky.catalogue import write_catalogue
 from pipeline.sky.geometry import ARCSEC, jacobian
-from pipeline.sky.headers import axis_type, linear_scale
 from pipeline.sky.regions import write_regions
 
 if TYPE_CHECKING:
@@ -111,11 +109,11 @@ def make_catalogue(
     add("redshift", rest / frequency - 1, "src.redshift", "rest frequency / frequency - 1")
     add("velocity", velocity_km_s(frequency, rest) * _KM_S, "spect.dopplerVeloc.opt", "optical velocity, c redshift")
     add("velocity_error", to_km_s * channel * error["z"] * _KM_S, "stat.error;spect.dopplerVeloc.opt", "its error")
-    add("x", x * u.pix, "pos.cartesian.x", "along the first sky axis of the file, first pixel 0")
-    add("y", y * u.pix, "pos.cartesian.y", "along the second sky axis of the file, first pixel 0")
-    sense = "falls" if falls_with_channel(cube.header) else "rises"
+    add("x", x * u.pix, "pos.cartesian.x", "along the axis of longitude, first pixel 0")
+    add("y", y * u.pix, "pos.cartesian.y", "along the axis of latitude, first pixel 0")
+    sense = "falls" if cube.stored_channel(1) < cube.stored_channel(0) else "rises"
     text = f"channel as stored in the file, first 0; the frequency {sense} with it"
-    add("z", stored_channel(cube, z) * u.pix, "pos.cartesian.z", text)
+    add("z", cube.stored_channel(z) * u.pix, "pos.cartesian.z", text)
     add("line_flux", flux * _JY_HZ, "phot.flux;em.line.HI", "flux density integrated over the line, in frequency")
     add("line_flux_error", flux * error["ln_flux"] * _JY_HZ, "stat.error;phot.flux;em.line.HI", "its error")
     add("line_flux_kms", flux * to_km_s * _JY_KM_S, "phot.flux;em.line.HI", "the same, in optical velocity")
@@ -204,20 +202,6 @@ def inclination_error(cosine: np.ndarray, error: np.ndarray) -> np.ndarray:
         enough = above - below >= ONE_SIGMA
         low, high = np.where(enough, low, half), np.where(enough, half, high)
     return np.rad2deg(high)
-
-
-def falls_with_channel(header: fits.Header) -> bool:
-    """Whether the frequency falls from channel to channel as they are stored: a `CubeReader` turns these round."""
-    for axis in range(1, int(header.get("NAXIS", 0)) + 1):
-        kind, scale = axis_type(header, axis), linear_scale(header, axis, 2)
-        if scale is not None and kind.startswith(("FREQ", "VRAD", "VOPT", "VELO", "FELO")):
-            return bool((scale[1] < scale[0]) == kind.startswith("FREQ"))
-    return False
-
-
-def stored_channel(cube: "CubeReader", z: np.ndarray) -> np.ndarray:
-    """Channels as stored in the file from channels in ascending order of frequency, and back."""
-    return cube.shape[0] - 1 - z if falls_with_channel(cube.header) else z
 
 
 def _channel_hz(cube: "CubeReader", z: np.ndarray) -> np.ndarray:

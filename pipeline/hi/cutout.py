@@ -10,7 +10,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 from scipy.signal import fftconvolve
 
 from pipeline.data.background import Background
-from pipeline.hi.catalogue import seen_axes, stored_channel
+from pipeline.hi.catalogue import seen_axes
 from pipeline.hi.lines import km_s_per_hz, velocity_km_s, width_hz
 from pipeline.sky.geometry import ARCSEC, FWHM, jacobian
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MOST = (512, 384, 384)
 # Of the smoothed voxels that belong to the line.
 LEAST_SNR = 2.5
+# Of the predicted region that is above it, where noise has 0.6 %.
+_LEAST_SHARE = 0.05
 # Channels of the continuum on either side of the line, at the least.
 _BASE = 10
 _MARGIN = 1.5
@@ -33,9 +35,9 @@ class Cutout:
 
     start : the first voxel (3,) in the cube. data : (f, y, x) as in the cube [Jy/beam]. pixels : less the local median.
     rms : (f,) of the channels [Jy/beam], NaN where they are blank. frequency, channel_hz : (f,) [Hz]. rest : [Hz].
-    beam : FWHM [pixel], its geometric mean. ellipse : (y, x) the predicted disc, seen with the beam.
-    line : (f,) the channels of the predicted line. pa : of the receding side [deg]. turn : pixels to arcsec (2, 2).
-    centre : of the galaxy (y, x) in the cut-out.
+    beam : FWHM [pixel], its geometric mean. line : (f,) the channels of the predicted line.
+    radius : (y, x) in units of the predicted ellipse, which is the disc widened by twice the beam in quadrature.
+    centre : of the galaxy (y, x) in the cut-out. pa : of the receding side [deg]. turn : pixels to arcsec (2, 2).
     """
 
     start: tuple[int, int, int]
@@ -46,7 +48,7 @@ class Cutout:
     channel_hz: np.ndarray
     rest: float
     beam: float
-    ellipse: np.ndarray
+    radius: np.ndarray
     line: np.ndarray
     pa: float
     turn: np.ndarray
@@ -61,6 +63,11 @@ class Cutout:
     def beam_area(self) -> float:
         """Of a Gaussian beam [pixel]."""
         return np.pi / (4 * np.log(2)) * self.beam**2
+
+    @property
+    def ellipse(self) -> np.ndarray:
+        """The pixels (y, x) within the predicted ellipse."""
+        return self.radius <= 1
 
     @property
     def region(self) -> np.ndarray:
@@ -81,8 +88,8 @@ class Cutout:
 
     @cached_property
     def significant(self) -> bool:
-        """Whether the smoothed line stands out in the region by as many voxels as a beam has pixels."""
-        return bool((self.region & (self.smooth_snr > LEAST_SNR)).sum() >= self.beam_area)
+        """Whether so many voxels of the region are above `LEAST_SNR` that noise does not make them."""
+        return bool((self.smooth_snr > LEAST_SNR)[self.region].mean() > _LEAST_SHARE)
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -145,16 +152,18 @@ class Cutout:
 def cut_out(row: Row, cube: "CubeReader", noise: Background) -> Cutout:
     """The part of a cube about one galaxy of its catalogue, `row` of what `make_catalogue` made.
 
-    It reaches half as far again as the galaxy's ellipse and line, and then two beams and 10 channels on, as far as the
+    It reaches half as far again as the galaxy's ellipse and line, and then a beam and 10 channels on, as far as the
     cube does and no further than `MOST`.
     """
     value = {name: float(getattr(row[name], "value", row[name])) for name in _NEEDED}
-    z, y, x = float(stored_channel(cube, np.array(value["z"]))), value["y"], value["x"]
+    # Turning the channels round is its own inverse.
+    z, y, x = float(cube.stored_channel(value["z"])), value["y"], value["x"]
     pixel, beam = ARCSEC * cube.pixel_scale, ARCSEC * np.sqrt(cube.beam.major * cube.beam.minor)
-    major, minor = seen_axes(value["hi_size"], value["inclination"], beam)
+    # A point seen with the beam has 94 % of its flux within twice the FWHM, and half of it within once.
+    major, minor = seen_axes(value["hi_size"], value["inclination"], 2 * beam)
     channel = float(cube.channel_hz[int(np.clip(np.rint(z), 0, cube.shape[0] - 1))])
     depth = width_hz(value["w20"], value["frequency"], cube.rest_hz) / channel
-    across = _MARGIN * major / (2 * pixel) + 2 * beam / pixel
+    across = _MARGIN * major / (2 * pixel) + beam / pixel
     section = tuple(
         _span(middle, half, most, side)
         for middle, half, most, side in zip(
@@ -181,7 +190,7 @@ def cut_out(row: Row, cube: "CubeReader", noise: Background) -> Cutout:
         channel_hz=np.asarray(cube.channel_hz, float)[section[0]],
         rest=float(cube.rest_hz),
         beam=beam / pixel,
-        ellipse=(along / (major / 2)) ** 2 + (aside / (minor / 2)) ** 2 <= 1,
+        radius=np.hypot(along / (major / 2), aside / (minor / 2)),
         line=np.abs(middle - z) <= depth / 2 + 0.5,
         pa=value["pa"],
         turn=turn,

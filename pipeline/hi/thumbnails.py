@@ -54,7 +54,7 @@ def thumbnails(
     made, count = FigureFolder(Path(folder)), "galaxy" if len(shown) == 1 else "galaxies"
     caption = (
         f"{len(shown)} of {len(table)}, by signal-to-noise ratio. Left: all channels of the line, with contours at "
-        f"{', '.join(map(str, _LEVELS[:4]))} ... times the noise, the predicted ellipse seen with the beam, and the "
+        f"{', '.join(map(str, _LEVELS[:4]))} ... times the noise, the predicted ellipse widened by the beam, and the "
         "beam. Middle: mean velocity where the line is significant, with the predicted direction of the receding "
         "side. Right: flux density within the ellipse with its error, and the predicted width of the line. "
         "North is up and east left where the cube is so."
@@ -73,12 +73,12 @@ def draw_galaxies(figure: Figure, shown: Sequence[tuple[Row, Cutout]]) -> None:
     """Three panels a galaxy: the map of its flux, of its velocity, and its spectrum."""
     across = min(len(shown), _ACROSS)
     down = -(-len(shown) // across)
-    grid = figure.add_gridspec(down, 3 * across, width_ratios=[1, 1.28, 1.9] * across)
+    grid = figure.add_gridspec(down, 3 * across, width_ratios=[1, 1, 1.8] * across)
     for at, (row, cut) in enumerate(shown):
         line, side = divmod(at, across)
         flux, velocity, spectrum = (figure.add_subplot(grid[line, 3 * side + part]) for part in range(3))
         draw_flux_map(flux, row, cut)
-        draw_velocity_map(figure, velocity, cut)
+        draw_velocity_map(figure, velocity, row, cut)
         draw_spectrum(spectrum, row, cut)
 
 
@@ -90,7 +90,7 @@ def draw_flux_map(axes: Axes, row: Row, cut: Cutout) -> None:
     levels = [level * noise for level in _LEVELS if level * noise < top]
     if levels:
         axes.contour(np.nan_to_num(shown), levels, colors=NETWORK, linewidths=0.8)
-    axes.contour(cut.ellipse, [0.5], colors=BASELINE, linewidths=1.1)
+    axes.contour(cut.radius, [1.0], colors=BASELINE, linewidths=1.1)
     width = cut.beam
     corner = (0.3 + width / 2, 0.3 + width / 2)
     axes.add_patch(Ellipse(corner, width, width, facecolor=MUTED, edgecolor="none", alpha=0.8))
@@ -98,9 +98,9 @@ def draw_flux_map(axes: Axes, row: Row, cut: Cutout) -> None:
     axes.set_title(f"{row['id']}   SNR {float(row['snr']):.1f}   p {float(row['probability']):.2f}", fontsize=8.5)
 
 
-def draw_velocity_map(figure: Figure, axes: Axes, cut: Cutout) -> None:
-    """Mean velocities less that of the middle of the line, and where the receding side is predicted."""
-    middle = float(np.mean(cut.velocity[cut.line]))
+def draw_velocity_map(figure: Figure, axes: Axes, row: Row, cut: Cutout) -> None:
+    """Mean velocities less that of the galaxy, and where the receding side is predicted."""
+    middle = float(row["velocity"].value)
     relative = cut.moment1 - middle
     reach = np.nanmax(np.abs(relative), initial=1.0)
     shown = axes.imshow(relative, origin="lower", cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
@@ -111,7 +111,8 @@ def draw_velocity_map(figure: Figure, axes: Axes, cut: Cutout) -> None:
     (dx, dy), (y, x) = length * step / np.linalg.norm(step), cut.centre
     axes.annotate("", (x + dx, y + dy), (x, y), arrowprops={"arrowstyle": "->", "color": INK, "lw": 1.1})
     _bare(axes, cut)
-    bar = figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.03)
+    # Hung on the map, so that this is as large as the other.
+    bar = figure.colorbar(shown, cax=axes.inset_axes([1.03, 0, 0.06, 1]))
     bar.ax.tick_params(labelsize=6.5, length=2)
     bar.outline.set_visible(False)
     axes.set_title("km/s", fontsize=8, loc="right")
@@ -120,17 +121,16 @@ def draw_velocity_map(figure: Figure, axes: Axes, cut: Cutout) -> None:
 def draw_spectrum(axes: Axes, row: Row, cut: Cutout) -> None:
     """Flux density in the ellipse against velocity, its error and the predicted line."""
     flux, error = (1e3 * part for part in cut.spectrum)
-    velocity = cut.velocity
-    half = float(row["w20"].value) / 2
-    middle = float(row["velocity"].value)
-    axes.axvspan(middle - half, middle + half, color=BASELINE, alpha=0.13, lw=0)
+    middle, half = float(row["velocity"].value), float(row["w20"].value) / 2
+    velocity = cut.velocity - middle
+    axes.axvspan(-half, half, color=BASELINE, alpha=0.13, lw=0)
     axes.axhline(0, color=MUTED, lw=0.7, ls=":")
     axes.fill_between(velocity, flux - error, flux + error, step="mid", color=NETWORK, alpha=0.2, lw=0)
     axes.step(velocity, flux, where="mid", color=NETWORK, lw=1.0)
     axes.tick_params(labelsize=7)
     axes.xaxis.get_major_locator().set_params(nbins=4)
     axes.set_xlim(sorted((velocity[0], velocity[-1])))
-    axes.set_title("mJy against km/s", fontsize=8, loc="right")
+    axes.set_title(f"mJy, 0 is {middle:.0f} km/s", fontsize=8, loc="right")
 
 
 def _bare(axes: Axes, cut: Cutout) -> None:
