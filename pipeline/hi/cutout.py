@@ -9,7 +9,7 @@ from astropy.table import Row
 from scipy.ndimage import binary_dilation, gaussian_filter
 from scipy.signal import fftconvolve
 
-from pipeline.data.background import Background
+from pipeline.data.background import MAD_TO_SIGMA, Background
 from pipeline.hi.catalogue import seen_axes
 from pipeline.hi.lines import km_s_per_hz, velocity_km_s, width_hz
 from pipeline.sky.geometry import ARCSEC, FWHM, jacobian
@@ -27,6 +27,8 @@ _LEAST_SHARE = 0.05
 _BASE = 10
 _MARGIN = 1.5
 _SMOOTH_WIDTH = 10.0
+# Pixels that tell a scatter.
+_FEW = 200
 
 
 @dataclass
@@ -78,13 +80,15 @@ class Cutout:
     def smooth_snr(self) -> np.ndarray:
         """Signal-to-noise ratio after smoothing by the beam and a tenth of the line's width, (f, y, x).
 
-        Its noise is 1 where that of the pixels is white noise seen with the beam, and independent between channels.
+        Its noise is 1 where that of the pixels is white noise seen with the beam, and independent between channels;
+        where what is outside the region scatters by more, as that of correlated channels does, it is divided by that.
         """
         snr = np.nan_to_num(self.pixels / self.rms[:, None, None], nan=0.0, posinf=0.0, neginf=0.0)
         depth, width = max(self.line.sum() / _SMOOTH_WIDTH, 1.0), self.beam / FWHM
         smooth = gaussian_filter(snr, (depth, width, width), mode="constant")
         # On the sky the variance of the noise is halved, along the frequency it is that of an average.
-        return smooth * np.sqrt(2.0) * np.sqrt(2 * np.sqrt(np.pi) * depth)
+        smooth *= np.sqrt(2.0) * np.sqrt(2 * np.sqrt(np.pi) * depth)
+        return smooth / max(1.0, _scatter(smooth[~self.region & np.isfinite(self.pixels)]))
 
     @cached_property
     def significant(self) -> bool:
@@ -117,8 +121,10 @@ class Cutout:
 
     @property
     def line_map_error(self) -> float:
-        """The noise of `line_map` [Jy/beam Hz]."""
-        return float(np.sqrt(np.nansum((self.rms * self.channel_hz)[self.line] ** 2)))
+        """The noise of `line_map` [Jy/beam Hz]: of independent channels, or more where it scatters more."""
+        seen = self.line_map[~self.ellipse]
+        independent = np.sqrt(np.nansum((self.rms * self.channel_hz)[self.line] ** 2))
+        return float(max(independent, _scatter(seen[np.isfinite(seen)])))
 
     @property
     def moment1(self) -> np.ndarray:
@@ -209,6 +215,11 @@ def rms_index(position: float, part: slice) -> int:
 def _span(middle: float, half: float, most: int, side: int) -> slice:
     middle, half = min(max(middle, 0.0), side - 1.0), min(half, (most - 1) / 2)
     return slice(max(int(np.floor(middle - half)), 0), min(int(np.ceil(middle + half)) + 1, side))
+
+
+def _scatter(values: np.ndarray) -> float:
+    """The robust rms of values (n,) about 0; 0 of fewer than `_FEW`."""
+    return MAD_TO_SIGMA * float(np.median(np.abs(values))) if len(values) >= _FEW else 0.0
 
 
 def _correlated_sum(mask: np.ndarray, beam: float) -> float:

@@ -84,7 +84,7 @@ def _hdus(cut: Cutout, cube: "CubeReader", number: int) -> dict[str, list]:
     mask.remove("BUNIT")
     zero, one = (_united(maps, unit) for unit in ("Jy beam-1 Hz", "km s-1"))
     zero["KMSFACT"] = (cut.km_s_per_hz, "[km/s/Hz] times it gives Jy/beam km/s")
-    zero["NOISE"] = (cut.line_map_error, "[Jy/beam Hz] rms of all channels of the line")
+    zero["NOISE"] = (cut.line_map_error, "[Jy/beam Hz] rms of the sum over the line")
     one["VELDEF"] = ("optical", "c times redshift")
     return {
         "cubelet.fits": [fits.PrimaryHDU(cut.data.astype(np.float32), header)],
@@ -105,9 +105,9 @@ def _header(cut: Cutout, cube: "CubeReader", number: int) -> fits.Header:
     for key, value, text in _spectral_cards(cut):
         header[key] = (value, text)
     header["RESTFRQ"] = (cut.rest, "[Hz]")
-    frame = str(cube.header.get("SPECSYS", "")).strip()
-    if frame:
-        header["SPECSYS"] = frame
+    header.remove("SPECSYS", ignore_missing=True)
+    if cube.axis.frame:
+        header["SPECSYS"] = cube.axis.frame
     header["BUNIT"] = "Jy/beam"
     header["BMAJ"], header["BMIN"], header["BPA"] = cube.beam.major, cube.beam.minor, cube.beam.pa
     header["GALAXY"] = (number, "id in the catalogue")

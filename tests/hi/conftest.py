@@ -34,14 +34,12 @@ class MemoryCube:
         scale = first + step * np.arange(shape[0])
         self.frequency = scale if kind == "FREQ" else REST / (1 + scale / 299792458.0)
         self.channel_hz = np.abs(np.gradient(self.frequency))
-        self.descending = falls
+        self.axis = SimpleNamespace(descending=falls, frame="LSRK")
         stored = (first + step * (shape[0] - 1), -step) if falls else (first, step)
-        self.header = fits.Header(
-            {"NAXIS": 3, "CTYPE3": kind, "CRPIX3": 1.0, "CRVAL3": stored[0], "CDELT3": stored[1], "SPECSYS": "LSRK"}
-        )
+        self.header = fits.Header({"NAXIS": 3, "CTYPE3": kind, "CRPIX3": 1.0, "CRVAL3": stored[0], "CDELT3": stored[1]})
 
     def stored_channel(self, z):
-        return self.shape[0] - 1 - z if self.descending else z
+        return self.shape[0] - 1 - z if self.axis.descending else z
 
     def read(self, section):
         return self.data[tuple(section)]

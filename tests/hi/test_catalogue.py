@@ -84,7 +84,7 @@ def test_snr_of_a_point_in_one_channel_is_its_flux_over_the_rms(standin):
 
 
 def test_errors_are_the_scatter_of_what_is_drawn_from_them(standin):
-    one, draws, cube = standin.detected(1, seed=3), 4000, standin.Cube()
+    one, draws, cube = standin.detected(1, seed=3), 2500, standin.Cube()
     random = np.random.default_rng(5)
     table = made(standin, one, cube)
     parts = {name: np.repeat(part, draws, axis=0) for name, part in vars(one.detections).items()}

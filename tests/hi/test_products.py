@@ -81,11 +81,11 @@ def test_maps_and_spectrum_of_a_bright_galaxy_hold_its_flux(standin, tmp_path):
     flux = 3e3 * standin.rms * 3e4
     with fits.open(folder / "moment0.fits") as hdus:
         assert u.Unit(hdus[0].header["BUNIT"]) == u.Jy / u.beam * u.Hz and hdus[0].header["MASKED"] == "snr"
-        assert np.nansum(hdus[0].data) / AREA == pytest.approx(flux, rel=0.06)
+        assert np.nansum(hdus[0].data) / AREA == pytest.approx(flux, rel=0.1)
         kms = hdus[0].header["KMSFACT"] * flux
     assert kms == pytest.approx(table["line_flux_kms"][0].value, rel=1e-3)
     line = fits.getdata(folder / "spectrum.fits")
-    assert line["flux"].sum() * 3e4 == pytest.approx(flux, rel=0.06)
+    assert line["flux"].sum() * 3e4 == pytest.approx(flux, rel=0.1)
     # The edges of a rotating ring are its peaks.
     bright = line["velocity"][line["flux"] > 0.3 * line["flux"].max()]
     assert np.ptp(bright) == pytest.approx(table["w20"][0].value, rel=0.15)
