@@ -15,7 +15,8 @@ from astropy.table import QTable
 
 from pipeline.data.background import measure_background
 from pipeline.detect.calibrate import Calibrated
-from pipeline.detect.catalogue import detection_format, join_catalogues, make_catalogue, sampling_of, write_detections
+from pipeline.detect.catalogue import detection_format, make_catalogue, sampling_of, write_detections
+from pipeline.detect.columns import join_catalogues
 from pipeline.detect.continuum import VALUES, pixel_ellipse
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.measures import threshold_for_purity

@@ -2,28 +2,31 @@
 
 import json
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from astropy import units as u
-from astropy.table import QTable, vstack
-from scipy.ndimage import maximum_filter
+from astropy.table import QTable
 from scipy.spatial import cKDTree
 
 from pipeline.detect.calibrate import Calibrated
+from pipeline.detect.columns import (
+    ONE_SIGMA,
+    Adder,
+    catalogue_meta,
+    chosen_format,
+    flags_text,
+    near_invalid,
+    vector_angle,
+)
 from pipeline.detect.continuum import VALUES, PixelBeam, smear
-from pipeline.detect.image import TILE, ContinuumImage, by_tile
+from pipeline.detect.image import TILE, ContinuumImage
 from pipeline.detect.model import Model
 from pipeline.detect.official import official_table
 from pipeline.detect.resample import SLACK, Sampling, choose_sampling, miss
 from pipeline.detect.symmetry import COSINE, SINE
-from pipeline.errors import UserError
-from pipeline.provenance import provenance
 from pipeline.score.write import write_sdc1
-from pipeline.sky.catalogue import catalogue_format, write_catalogue
+from pipeline.sky.catalogue import write_catalogue
 from pipeline.sky.geometry import ellipse_axes, jacobian, pixel_to_sky
 from pipeline.sky.regions import write_regions
 
@@ -42,8 +45,8 @@ _JY_BEAM = u.Jy / u.beam
 _WIDEST = 20.0
 _POINT = PixelBeam(0.0, 0.0, 0.0)
 # The error of an angle that may be anything within 90 degrees to either side [deg].
-_UNKNOWN = 0.6827 * 90.0
-_FORMATS = {".txt": "sdc1", ".reg": "regions"}
+_UNKNOWN = ONE_SIGMA * 90.0
+_OTHER = {"sdc2": "cannot be a submission of SDC2, which wants line widths and inclinations of galaxies in a cube"}
 
 
 def make_catalogue(
@@ -77,7 +80,7 @@ def make_catalogue(
     chance = _softmax(found.classes)
     best = chance.argmax(1)
     table = QTable()
-    add = _Adder(table)
+    add = Adder(table)
     add("id", first + np.arange(len(found)), "meta.id;meta.main", "number of the source")
     if name is not None:
         add("image", np.full(len(found), name, dtype=f"U{max(len(name), 1)}"), "meta.dataset", "image it was found in")
@@ -108,8 +111,9 @@ def make_catalogue(
     add("snr", np.exp(value["ln_peak"]), "stat.snr", "peak_flux / local_rms")
     add("local_rms", found.rms * _JY_BEAM, "instr.det.noise;em.radio", "noise of the image at the source")
     flags = _flags(calibrated, image, model, attenuation)
-    add("flags", flags, "meta.code", "sum of " + "; ".join(f"{bit} {text}" for bit, text in FLAGS.items()))
-    table.meta = _meta(model)
+    add("flags", flags, "meta.code", "sum of " + flags_text(FLAGS, " "))
+    told = {"CLASSES": json.dumps(list(classes), ensure_ascii=True), "FLAGS": flags_text(FLAGS)}
+    table.meta = catalogue_meta(model) | told
     return table
 
 
@@ -118,30 +122,6 @@ _SHAPE = (
     ("minor", "phys.angSize.sminAxis", u.arcsec, "FWHM of the minor axis"),
     ("pa", "pos.posAng", u.deg, "position angle of the major axis, east of north"),
 )
-
-
-class _Adder:
-    """Adds columns with their UCD and description to a table."""
-
-    def __init__(self, table: QTable):
-        self.table = table
-
-    def __call__(self, name: str, values: Any, ucd: str, description: str) -> None:
-        self.table[name] = values
-        self.table[name].info.description = description
-        self.table[name].info.meta = {"ucd": ucd}
-
-
-def join_catalogues(tables: Sequence[QTable]) -> QTable:
-    """The catalogues of several images as one; their meta is that of the first."""
-    if len(tables) == 1:
-        return tables[0]
-    joined = vstack(list(tables), metadata_conflicts="silent")
-    for name in tables[0].colnames:
-        joined[name].info.description = tables[0][name].info.description
-        joined[name].info.meta = dict(tables[0][name].info.meta)
-    joined.meta = dict(tables[0].meta)
-    return joined
 
 
 def to_sdc1(table: QTable, signed: bool = True) -> pd.DataFrame:
@@ -164,17 +144,7 @@ def detection_format(path: str | os.PathLike, fmt: str | None = None) -> str:
     ------
     UserError : another one, or the submission of SDC2.
     """
-    chosen = fmt or _FORMATS.get(Path(path).suffix.lower())
-    if chosen == "sdc2":
-        what = "cannot be a submission of SDC2, which wants line widths and inclinations of galaxies in a cube"
-        raise UserError(path, what, "choose fits, ecsv, votable, csv or sdc1")
-    if chosen in _FORMATS.values():
-        return chosen
-    try:
-        return catalogue_format(path, chosen)
-    except UserError as error:
-        remedy = "end the name with .fits, .ecsv, .vot, .csv, .txt (SDC1) or .reg, or name a format"
-        raise UserError(path, error.what, remedy) from error
+    return chosen_format(path, fmt, "sdc1", _OTHER)
 
 
 def write_detections(table: QTable, path: str | os.PathLike, fmt: str | None = None) -> None:
@@ -238,16 +208,9 @@ def _axes(calibrated: Calibrated, unit: float, turn: np.ndarray, beam: PixelBeam
 
 
 def _angle(vector: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """theta and its error [deg], from (cos, sin) of twice it and their errors (2, n).
-
-    The error of a small one grows in proportion, and nears that of an angle of which nothing is known: two directions
-    chosen at random are within 61 degrees of each other in 68 cases of 100. In between it is within 0.1 of half the
-    interval that holds 68 % of the directions of a vector with normal errors.
-    """
-    cosine, sine = vector
-    length = np.maximum(cosine**2 + sine**2, 1e-12)
-    error = np.rad2deg(0.5 * np.hypot(sine * errors[0], cosine * errors[1]) / length)
-    return np.rad2deg(np.arctan2(sine, cosine)) / 2 % 180.0, error * _UNKNOWN / np.hypot(error, _UNKNOWN)
+    """theta and its error [deg], from (cos, sin) of twice it and their errors (2, n)."""
+    twice, error = vector_angle(vector, errors)
+    return twice / 2 % 180.0, error / 2
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -267,7 +230,9 @@ def _flags(calibrated: Calibrated, image: ContinuumImage, model: Model, attenuat
         blended = distance[:, 1] < image.beam.mean
     with np.errstate(invalid="ignore"):
         unseen = ~(attenuation >= LEAST_ATTENUATION)
-    parts = (edge, blended, _near_invalid(image, found.centre), _outside(calibrated, image, model), unseen)
+    reach = [int(np.ceil(2 * image.beam.mean))] * 2
+    invalid = near_invalid(image.reader.read, image.shape, found.centre, reach, TILE)
+    parts = (edge, blended, invalid, _outside(calibrated, image, model), unseen)
     return sum(np.where(part, bit, 0) for bit, part in zip(FLAGS, parts, strict=True)).astype(np.int32)
 
 
@@ -285,31 +250,3 @@ def _outside(calibrated: Calibrated, image: ContinuumImage, model: Model) -> np.
     used = [at for at, name in enumerate(VALUES) if name.startswith("ln_")]
     mean, spread = (np.array(part)[layout.ndim :][used] for part in (layout.mean, layout.spread))
     return (np.abs(calibrated.detections.values[:, used] - mean) > _SPREADS * spread).any(1)
-
-
-def _near_invalid(image: ContinuumImage, centre: np.ndarray) -> np.ndarray:
-    """Which positions (n, 2) have an invalid pixel within two beams along each axis; read tile by tile."""
-    reach = int(np.ceil(2 * image.beam.mean))
-    pixel = np.clip(np.rint(centre), 0, np.array(image.shape) - 1).astype(int)
-    result = np.zeros(len(centre), bool)
-    for corner, chosen in by_tile(pixel, TILE):
-        low = np.maximum(corner - reach, 0)
-        high = np.minimum(corner + TILE + reach, image.shape)
-        bad = ~np.isfinite(image.reader.read([slice(*ends) for ends in zip(low, high, strict=True)]))
-        if bad.any():
-            near = maximum_filter(bad, size=2 * reach + 1, mode="constant")
-            result[chosen] = near[tuple((pixel[chosen] - low).T)]
-    return result
-
-
-def _meta(model: Model) -> dict[str, Any]:
-    """Where the catalogue comes from; without time or place, so that equal runs give equal files."""
-    origin, trained = provenance(), model.trained.get("provenance", {})
-    return {
-        "ORIGIN": f"fleming {origin['fleming']}",
-        "COMMIT": origin["commit"],
-        "TORCH": origin["torch"],
-        "TRAINED": json.dumps(trained, ensure_ascii=True, sort_keys=True) if trained else "unknown",
-        "CLASSES": json.dumps(list(model.detector.names.classes), ensure_ascii=True),
-        "FLAGS": "; ".join(f"{bit}: {text}" for bit, text in FLAGS.items()),
-    }

@@ -18,11 +18,11 @@ from pipeline.detect.catalogue import (
     OUTSIDE,
     UNSEEN,
     detection_format,
-    join_catalogues,
     make_catalogue,
     to_sdc1,
     write_detections,
 )
+from pipeline.detect.columns import join_catalogues
 from pipeline.detect.continuum import CLASSES, NAMES, VALUES, PixelBeam, gaussian_ellipse, to_objects
 from pipeline.detect.head import Layout
 from pipeline.detect.image import ContinuumImage, MemoryReader
