@@ -13,7 +13,7 @@ FLOORS = [
     {"sky", "nn"},
     {"data", "simulate", "score"},
     {"learn"},
-    {"classify", "detect", "report"},
+    {"classify", "detect", "hi", "report"},
     {"config", "reference", "stages", "detect_stages", "options", "cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

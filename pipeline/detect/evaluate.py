@@ -12,7 +12,8 @@ import pandas as pd
 from astropy.table import QTable
 
 from pipeline.detect.areas import Section, divide, within
-from pipeline.detect.comparison import Comparison, check_columns, compare, ellipses, visible
+from pipeline.detect.compared import visible
+from pipeline.detect.comparison import Comparison, check_columns, compare, ellipses
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.judge import measure
 from pipeline.detect.task_images import simulated_frames
