@@ -71,6 +71,8 @@ class CubeComparison(Compared):
     def ranked(self, name: str) -> "CubeComparison":
         """The same detections in falling order of another of their columns; what has no number there is last."""
         rank = self.detections[name].to_numpy(float)
+        if np.array_equal(rank, self.detections["rank"], equal_nan=True):
+            return self
         by_box = right_by_box(self.drawn, rank, self.objects, LIMITS, LEVELS)
         return replace(self, detections=self.detections.assign(rank=rank), by_box=by_box)
 

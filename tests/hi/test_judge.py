@@ -3,6 +3,7 @@ import pytest
 from astropy.table import vstack
 
 from pipeline.errors import UserError
+from pipeline.hi.bootstrap import score_scatter
 from pipeline.hi.comparison import boxes, compare, listed, measures
 from pipeline.hi.judge import judge_hi, measure_hi
 from pipeline.hi.ranking import best_cut
@@ -178,15 +179,15 @@ def test_the_best_cut_is_the_best_of_all(sky):
 def test_a_bootstrap_scatters_as_skies_do(galaxies):
     """The scatter that one sky foretells is about that between many of them."""
     scores, foretold = [], []
-    for seed in range(12):
+    for seed in range(9):
         sky = galaxies(150, 100 + seed)
         draw = np.random.default_rng(seed)
         wrong = with_false(sky, sky.objects.snr > 3, 15, 0.5)
         kept = wrong[draw.random(len(wrong)) < 0.7]
-        result = judged(sky, kept)
-        scores.append(result["score_per_truth"])
-        foretold.append(result["score_sd"]["score_per_truth"])
-        assert result["score_sd"]["blocks"] <= 64
+        frame = compared(sky, kept)
+        scores.append(frame.score.score / frame.score.n_truth)
+        foretold.append(score_scatter([frame])["score_per_truth"])
+        assert score_scatter([frame], draws=2)["blocks"] <= 64
     assert 0.5 < np.mean(foretold) / np.std(scores, ddof=1) < 2
 
 
