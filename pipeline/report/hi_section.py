@@ -1,4 +1,4 @@
-"""A task of HI galaxies on the page: what it reached, beside a matched filter, at what cost, and where the files are."""
+"""A task of HI galaxies on the page: what it reached, a matched filter beside it, its cost, and its files."""
 
 from pathlib import Path
 from typing import Any
@@ -140,17 +140,15 @@ def _sub_scores(metrics: dict[str, Any]) -> Markup:
 def _orders(metrics: dict[str, Any]) -> Markup:
     rows = []
     for name, order in metrics["rankings"].items():
+        if order is None:
+            continue
+        ap = number(order["ap"]["snr_above_5"]["match"]["ap"])
         for key, cut in _CUTS.items():
-            row = order and order[key]
-            if row:
-                shares = (
-                    percent(row["purity"]),
-                    *(percent(row["complete_above"][at]["fraction"]) for at in ("5", "7")),
-                )
-                ap = number(order["ap"]["snr_above_5"]["match"]["ap"])
-                rows.append(
-                    [_ORDERS[name], cut, count(row["n_det"]), *shares, ap, number(row["score_per_truth"])]
-                )  # fmt: skip
+            row = order[key]
+            if row is not None:
+                deep = [percent(row["complete_above"][limit]["fraction"]) for limit in ("5", "7")]
+                told = [count(row["n_det"]), percent(row["purity"]), *deep, ap, number(row["score_per_truth"])]
+                rows.append([_ORDERS[name], cut, *told])
     head = ["order", "cut", "detections", "purity", "complete, SNR > 5", "SNR > 7", "AP, SNR > 5", "score per galaxy"]
     if not rows:
         return tag("p", "The catalogue has neither probabilities nor matched-filter signal-to-noise ratios.")
