@@ -9,11 +9,12 @@ import pandas as pd
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from pipeline.detect.compared import Compared, right_by_box
 from pipeline.detect.continuum import CLASSES, gaussian_ellipse
 from pipeline.detect.measures import chance_matches
 from pipeline.detect.objects import Objects
 from pipeline.detect.official import has_signed_angles, official_table
-from pipeline.detect.precision import COCO_THRESHOLDS, match_boxes
+from pipeline.detect.precision import COCO_THRESHOLDS
 from pipeline.errors import UserError
 from pipeline.score.challenge import Challenge
 from pipeline.score.match import score
@@ -34,8 +35,6 @@ LIMITS = (3.0, 5.0)
 """True signal-to-noise ratios above which average precision is measured."""
 IOUS = (0.1, 0.3, 0.5, 0.75)
 LEVELS = tuple(dict.fromkeys([*IOUS, *COCO_THRESHOLDS]))
-# A source that is fainter than this in the image [rms] explains no detection.
-_INVISIBLE = 1.0
 # Axes that differ by less are those of a circle.
 _ROUND = 1e-9
 # The fold of the official score's angle can make a constant pay more than an honest measurement: the middle of what
@@ -46,25 +45,14 @@ _CONSTANT_CORE = 0.0375
 _MOVES = np.array([[0.31, 0.37], [0.43, -0.29], [-0.37, 0.23], [-0.27, -0.41]])
 
 
-@dataclass
-class Comparison:
-    """One frame's n detections beside its m true sources.
+@dataclass(kw_only=True)
+class Comparison(Compared):
+    """One image: `Compared`, with the "label" of detections and sources.
 
-    detections : the measures of each, its errors, "probability", "snr", "rank" (what detections are sorted by),
-        "label" and "source", the row of its match among `sources`, -1 where it has none.
-    sources : the same measures as they truly are, "snr" (effective), "label" and "found".
-    score, constant : the challenge's score as it stands, and with one position angle and core fraction in every row.
-    chance : see `chance_matches`.
-    by_box : for each of `LIMITS`, (level, n): 1 where the detection holds a brighter source of its own at that IoU of
-        `LEVELS`, -1 where it holds only a fainter one, and is neither right nor wrong, else 0.
+    constant : the score with one position angle and core fraction in every row.
     """
 
-    detections: pd.DataFrame
-    sources: pd.DataFrame
-    score: Score
     constant: Score
-    chance: dict[str, Any]
-    by_box: dict[float, np.ndarray]
 
 
 def compare(
@@ -100,7 +88,10 @@ def compare(
     detections.loc[own.matches.submission, "source"] = own.matches.truth
     sources.loc[own.matches.truth, "found"] = True
     chance = _by_chance(submission, detections, sources, truth, wcs, challenge)
-    return Comparison(detections, sources, own, constant, chance, _by_box(detections, sources, objects, wcs))
+    by_box = right_by_box(boxes(detections, wcs), detections["rank"].to_numpy(float), objects, LIMITS, LEVELS)
+    return Comparison(
+        detections=detections, sources=sources, score=own, constant=constant, chance=chance, by_box=by_box
+    )
 
 
 def listed(
@@ -213,31 +204,3 @@ def _by_chance(submission, detections, sources, truth, wcs, challenge) -> dict[s
         return score(challenge, there, truth).n_match
 
     return chance_matches(count, detections[["x", "y"]].to_numpy(float), _MOVES * (high - low), low, high)
-
-
-def _by_box(detections: pd.DataFrame, sources: pd.DataFrame, objects: Objects, wcs: WCS) -> dict[float, np.ndarray]:
-    """`Comparison.by_box`; a detection without a size holds nothing."""
-    drawn, rank, true = boxes(detections, wcs), detections["rank"].to_numpy(float), objects.boxes()
-    usable = np.flatnonzero(np.isfinite(drawn).all((1, 2)) & np.isfinite(rank))
-    known = np.isfinite(true).all((1, 2))
-    drawn, rank = drawn[usable], rank[usable]
-    results = {}
-    for limit in LIMITS:
-        bright, faint = (known & mask for mask in (objects.snr > limit, (objects.snr <= limit) & visible(objects.snr)))
-        right = match_boxes(drawn, rank, true[bright], LEVELS) >= 0
-        # COCO leaves out of the count what holds an object that is not asked for; such an object may be held once.
-        aside = np.stack([_left_over(drawn, rank, true[faint], row, at) for row, at in zip(right, LEVELS, strict=True)])
-        results[limit] = np.zeros((len(LEVELS), len(detections)), np.int8)
-        results[limit][:, usable] = np.where(right, 1, np.where(aside, -1, 0))
-    return results
-
-
-def visible(snr: np.ndarray) -> np.ndarray:
-    """Which sources are bright enough to explain a detection."""
-    return snr > _INVISIBLE
-
-
-def _left_over(drawn, rank, faint, right: np.ndarray, level: float) -> np.ndarray:
-    held, rest = np.zeros(len(drawn), bool), np.flatnonzero(~right)
-    held[rest] = match_boxes(drawn[rest], rank[rest], faint, [level])[0] >= 0
-    return held

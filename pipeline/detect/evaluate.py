@@ -1,6 +1,5 @@
 """Judging a detector's catalogue on sky that it never saw: metrics.json, and matches.csv for the figures."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +11,9 @@ import pandas as pd
 from astropy.table import QTable
 
 from pipeline.detect.areas import Section, divide, within
-from pipeline.detect.comparison import Comparison, check_columns, compare, ellipses, visible
+from pipeline.detect.by_image import rows_by_image
+from pipeline.detect.compared import visible
+from pipeline.detect.comparison import Comparison, check_columns, compare, ellipses
 from pipeline.detect.image import ContinuumImage
 from pipeline.detect.judge import measure
 from pipeline.detect.task_images import simulated_frames
@@ -74,7 +75,7 @@ def evaluate(
     table, judged = read_catalogue(catalogue), judged_frames(task, simulated)
     check_columns(table, catalogue)
     definition = challenge(task.challenge.name, frequency=task.challenge.frequency, mode=task.challenge.mode)
-    per_image = _by_image(table, [entry.frame.image for entry in judged], catalogue)
+    per_image = rows_by_image(table, [entry.frame.image for entry in judged], catalogue)
     frames, told = [], []
     for entry, rows in zip(judged, per_image, strict=True):
         frame, facts = _judge_frame(entry, rows, task, definition)
@@ -106,25 +107,6 @@ def judged_frames(task: DetectSettings, simulated: Path | None = None) -> list[J
     if not (task.trains and task.areas.test > 0):
         return []
     return [Judged(frame, True) for frame in simulated_frames(task, simulated) + task.frames.train]
-
-
-def _by_image(table: QTable, images: Sequence[str], where: Path) -> list[QTable]:
-    """The rows of each judged image."""
-    if not images:
-        return []
-    if "image" not in table.colnames:
-        if len(images) > 1:
-            raise UserError(where, f"has no column image, but {len(images)} images are judged", "detect in all of them")
-        return [table]
-    if len(set(images)) < len(images):
-        raise UserError(where, "names two judged images alike", "name each image once")
-    listed, names = np.asarray(table["image"]).astype(str), [os.path.basename(image) for image in images]
-    # A catalogue of images of one name lists all of them by their paths.
-    if len(set(names)) < len(names) or np.isin(images, listed).any():
-        names = list(images)
-    if len(table) and not np.isin(names, listed).any():
-        raise UserError(where, f"lists no source of {', '.join(names)}", "detect in the images that are judged")
-    return [table[listed == name] for name in names]
 
 
 def _judge_frame(

@@ -130,3 +130,12 @@ def _bars(axes: Axes, diagram: dict[str, list]) -> None:
 
 def _short(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
+
+
+def over_training_text(history: dict[str, list[float]], best: int) -> str:
+    """The caption of `draw_learning`: which weights were kept, and whether training on would have helped."""
+    text = f"Loss after each epoch. The weights of epoch {best} were kept. "
+    worse = over_training_epoch(history)
+    if worse is None:
+        return text + "The validation loss was still lowest at the last epoch: no over-training was seen."
+    return text + f"The validation loss was lowest at epoch {worse:g}: training on (shaded) did not lower it."

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
 from pipeline.report.confusion import draw_confusion, matrix_size
-from pipeline.report.curves import draw_learning, over_training_epoch
+from pipeline.report.curves import draw_learning, over_training_text
 from pipeline.report.detections import (
     draw_completeness,
     draw_coverage,
@@ -33,20 +32,11 @@ def detect_figures(task_folder: Path, out: FigureFolder) -> None:
     files = TaskFiles(task_folder, NEEDED, "detect")
     metrics = files.json("metrics.json")
     if metrics["n_truth"] is not None:
-        _against_truth(out, metrics, _matches(files))
+        _against_truth(out, metrics, files.matches())
     if files.has("training.json", "history.csv"):
         history, best = files.history(), files.json("training.json")["best_epoch"]
-        out.add(
-            "learning.png", (6.4, 3.9), lambda f: draw_learning(f, history, best), "Training", _learning(history, best)
-        )
-
-
-def _matches(files: TaskFiles) -> pd.DataFrame:
-    path = files.path("matches.csv")
-    try:
-        return pd.read_csv(path).astype({"matched": bool})
-    except (ValueError, KeyError) as error:
-        raise UserError(path, "is not the table that the evaluate stage wrote", "run that stage again") from error
+        caption = over_training_text(history, best)
+        out.add("learning.png", (6.4, 3.9), lambda f: draw_learning(f, history, best), "Training", caption)
 
 
 def _against_truth(out: FigureFolder, metrics: dict[str, Any], matches: pd.DataFrame) -> None:
@@ -135,14 +125,6 @@ def _per_class(classes: dict[str, Any]) -> dict[str, Any]:
         for k, name in enumerate(names)
     }
     return {"classes": names, "confusion": counts, "per_class": scores}
-
-
-def _learning(history: dict[str, list[float]], best: int) -> str:
-    text = f"Loss after each epoch. The weights of epoch {best} were kept. "
-    worse = over_training_epoch(history)
-    if worse is None:
-        return text + "The validation loss was still lowest at the last epoch: no over-training was seen."
-    return text + f"The validation loss was lowest at epoch {worse:g}: training on (shaded) did not lower it."
 
 
 def _short(value: float | None) -> str:

@@ -3,21 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.cost_table import cost_tiles, layer_table
-from pipeline.report.html import (
-    Markup,
-    anchor,
-    count,
-    join,
-    link,
-    number,
-    percent,
-    picture,
-    share_bar,
-    span_text,
-    table,
-    tag,
-)
+from pipeline.report.html import Markup, anchor, count, number, percent, span_text, table, tag
+from pipeline.report.section_parts import asked_rows, card, cost, downloads, figures, interval, purity
 from pipeline.report.task_files import TaskFiles
 
 NEEDED = ("metrics.json", "matches.csv", "catalogue.fits", "figures/captions.json")
@@ -33,22 +20,8 @@ _SUB_SCORES = {
 
 def detect_card(name: str, metrics: dict[str, Any]) -> Markup:
     """The summary of one task at the top of the page: its score, purity and completeness, or only its length."""
-    if metrics["n_truth"] is None:
-        lines = [tag("p", count(metrics["n_listed"]), class_="big"), tag("div", "sources listed", class_="muted")]
-    else:
-        bars = []
-        for label, row in (("purity", _purity(metrics)), ("complete, SNR > 5", metrics["complete_above"]["5"])):
-            bars += [
-                tag("span", label),
-                share_bar(row["fraction"], row["low"], row["high"], "network"),
-                tag("span", percent(row["fraction"])),
-            ]
-        lines = [
-            tag("p", number(metrics["score"], 0), class_="big"),
-            tag("div", f"points for {metrics['n_det']:,} detections", class_="muted"),
-            tag("div", *bars, class_="bars"),
-        ]
-    return tag("a", tag("div", name, class_="name"), *lines, class_="card", href=f"#{anchor(name)}")
+    points = f"points for {metrics['n_det']:,} detections" if metrics["n_truth"] is not None else ""
+    return card(name, metrics, number(metrics.get("score"), 0), points, "sources")
 
 
 def detect_section(name: str, files: TaskFiles, metrics: dict[str, Any], beside: Path) -> Markup:
@@ -58,13 +31,8 @@ def detect_section(name: str, files: TaskFiles, metrics: dict[str, Any], beside:
     ------
     UserError : a figure named in captions.json is absent or is not a PNG.
     """
-    figures = [
-        picture(files.path("figures") / Path(entry["file"]).name, entry["title"], entry["caption"])
-        for entry in files.json("figures/captions.json")
-    ]
     body = [tag("p", "Detection", class_="kicker"), tag("h2", name), tag("p", headline(metrics), class_="lead")]
-    if figures:
-        body.append(tag("div", *figures, class_="figures"))
+    body += figures(files)
     if metrics["n_truth"] is not None:
         body += [
             tag("h3", "Measures"),
@@ -73,9 +41,7 @@ def detect_section(name: str, files: TaskFiles, metrics: dict[str, Any], beside:
             _sub_scores(metrics),
         ]
         body += [tag("h3", "Judged images"), _frames(metrics)]
-    body += _cost(files, metrics)
-    links = [tag("li", link(files.path(file), beside)) for file in _DOWNLOADS if files.has(file)]
-    body += [tag("h3", "Files"), tag("ul", *links, class_="files")]
+    body += cost(files, metrics) + downloads(files, _DOWNLOADS, beside)
     return tag("section", *body, class_="task", id=anchor(name))
 
 
@@ -101,10 +67,6 @@ def headline(metrics: dict[str, Any]) -> str:
     return f"{first} {second}"
 
 
-def _purity(metrics: dict[str, Any]) -> dict[str, float | None]:
-    return {"fraction": metrics["purity"], "low": metrics["purity_low"], "high": metrics["purity_high"]}
-
-
 def _measures(metrics: dict[str, Any]) -> Markup:
     ap, errors, chance = metrics["ap"], metrics["errors"], metrics["chance"]
     rows = [
@@ -119,11 +81,11 @@ def _measures(metrics: dict[str, Any]) -> Markup:
             "The same catalogue with one angle and core fraction in every row, which the challenge's fold rewards.",
         ),
         ("Points a match", number(metrics["score_per_match"]), "Mean score of a match; 1 is perfect."),
-        ("Purity", _interval(_purity(metrics)), "Share of the detections that match a source."),
+        ("Purity", interval(purity(metrics)), "Share of the detections that match a source."),
         ("Matches by chance", percent(chance["fraction"]), "Share that matches when the catalogue is moved."),
     ]
     rows += [
-        (f"Complete, SNR {label}", _interval(metrics["complete_above"][key]), "Share of these sources that is listed.")
+        (f"Complete, SNR {label}", interval(metrics["complete_above"][key]), "Share of these sources that is listed.")
         for key, label in (("3", "above 3"), ("5", "above 5"), ("4-5", "4 to 5"))
     ]
     for limit in ("3", "5"):
@@ -145,16 +107,9 @@ def _measures(metrics: dict[str, Any]) -> Markup:
     if metrics["reliability"]:
         ece = number(metrics["reliability"]["ece"])
         rows.append(("Calibration error (ECE)", ece, "Mean gap between the stated probability and the true share."))
-        for asked, row in metrics["asked_purity"].items():
-            told = percent(row["purity"]) if row["count"] else "not reached"
-            meaning = f"Purity of the {row['count']:,} detections kept when so much is asked for."
-            rows.append((f"Asked for purity {asked}", told, meaning))
+        rows += asked_rows(metrics)
     cells = [[name, value, tag("span", meaning, class_="meaning")] for name, value, meaning in rows]
     return table(["measure", "value", "what it means"], cells, numbers=(1,))
-
-
-def _interval(row: dict[str, float | None]) -> Markup:
-    return join([percent(row["fraction"]), tag("span", span_text(row["low"], row["high"]), class_="muted")], " ")
 
 
 def _sub_scores(metrics: dict[str, Any]) -> Markup:
@@ -174,19 +129,3 @@ def _frames(metrics: dict[str, Any]) -> Markup:
         )
     head = ["image", "judged", "true sources", "detections", "matches", "score"]
     return table(head, rows, numbers=range(2, len(head)))
-
-
-def _cost(files: TaskFiles, metrics: dict[str, Any]) -> list[Markup]:
-    """What training cost; the network alone where a trained model was given."""
-    parts = [tag("h3", "Cost")]
-    if files.has("training.json"):
-        parts.append(cost_tiles(files.json("training.json"), "crop"))
-    else:
-        parts.append(tag("p", "The model was trained before."))
-    if files.has("cost.json"):
-        parts.append(
-            tag("details", tag("summary", "The network, layer by layer"), layer_table(files.json("cost.json")))
-        )
-    else:
-        parts.append(tag("p", "Network: ", tag("code", metrics["network"], class_="wrap")))
-    return parts

@@ -7,10 +7,15 @@ from pipeline.files import write_json
 from pipeline.report.classify_figures import classify_figures
 from pipeline.report.detect_figures import detect_figures
 from pipeline.report.figure_folder import FigureFolder
+from pipeline.report.hi_figures import hi_figures
 from pipeline.report.task_files import TaskFiles, known_kind
 
 # How the figures of each kind of task are drawn into a folder.
-FIGURES: dict[str, Callable[[Path, FigureFolder], None]] = {"classify": classify_figures, "detect": detect_figures}
+FIGURES: dict[str, Callable[[Path, FigureFolder], None]] = {
+    "classify": classify_figures,
+    "detect": detect_figures,
+    "hi": hi_figures,
+}
 
 
 def make_figures(task_folder: str | Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pipeline.errors import UserError, UserErrors
 from pipeline.files import read_json
 
@@ -76,6 +78,21 @@ class TaskFiles:
             return {name: [_number(row[name]) for row in rows] for name in rows[0]}
         except (TypeError, ValueError) as error:
             raise UserError(path, f"holds a value that is not a number ({error})", remedy) from error
+
+    def matches(self) -> pd.DataFrame:
+        """The table matches.csv of a catalogue that was judged.
+
+        Raises
+        ------
+        UserError : it is absent or not that table.
+        """
+        path = self.path("matches.csv")
+        if not path.is_file():
+            raise self._absent("matches.csv")
+        try:
+            return pd.read_csv(path).astype({"matched": bool})
+        except (ValueError, KeyError) as error:
+            raise UserError(path, "is not the table that the evaluate stage wrote", "run that stage again") from error
 
     def has(self, *names: str) -> bool:
         """Whether all these files are there."""
