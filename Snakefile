@@ -18,6 +18,7 @@ include: "rules/ingest.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/evaluate.smk"
+include: "rules/cubes.smk"
 include: "rules/report.smk"
 
 
@@ -27,8 +28,8 @@ rule all:
         f"{RUN}/report.html",
         expand("{run}/{task}/catalogue.fits", run=RUN, task=TASKS),
         expand("{run}/{task}/catalogue.ecsv", run=RUN, task=TASKS),
-        expand("{run}/{task}/catalogue.reg", run=RUN, task=DETECTED),
-        expand("{run}/{task}/submission.txt", run=RUN, task=DETECTED),
+        expand("{run}/{task}/catalogue.reg", run=RUN, task=DETECTED + CUBED),
+        expand("{run}/{task}/submission.txt", run=RUN, task=DETECTED + CUBED),
 
 
 onstart:

@@ -232,7 +232,7 @@ def _trained(place: fields.Labelled, settings: DetectorSettings, told: argparse.
     border = round(0.8 * rows)
     areas = [LabelledArea(image, truth, (span, slice(0, columns))) for span in (slice(0, border), slice(border, rows))]
     learnt, held = ([image.labelled(truth, area.section, 2.0)] for area in areas)
-    beginning = new_detector(learnt, NAMES, settings, seed=1)
+    beginning = new_detector([field.objects for field in learnt], 2, NAMES, settings, seed=1)
     settings = paced(beginning, learnt, settings, told.minutes, seed=1, device=None, clock=time.process_time)
     folder = told.work / "sizes-checkpoint"
     shutil.rmtree(folder, ignore_errors=True)

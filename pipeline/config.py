@@ -13,20 +13,21 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, Valida
 from pipeline.classify.settings import ClassifySettings
 from pipeline.detect.task_settings import DetectSettings
 from pipeline.errors import UserError, UserErrors
+from pipeline.hi.task_settings import HiTaskSettings
 from pipeline.settings import Settings
 from pipeline.sky.archive import source_exists
 
 # A few lines of aliases to aliases can stand for more values than any memory holds.
 _MOST_NODES = 100_000
 # the keys that name a folder, not a file
-_FOLDERS = {"shapes"}
+_FOLDERS = {"shapes", "galaxies"}
 _FRAME_FILES = ("image", "truth", "primary_beam")
 
 # Snakemake takes braces for wildcards and a doubled slash for a mistake
 RunFolder = Annotated[str, StringConstraints(pattern=r"^[^{}*?]+$"), AfterValidator(os.path.normpath)]
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-TaskSettings = ClassifySettings | DetectSettings
-KINDS: dict[str, type[Settings]] = {"classify": ClassifySettings, "detect": DetectSettings}
+TaskSettings = ClassifySettings | DetectSettings | HiTaskSettings
+KINDS: dict[str, type[Settings]] = {"classify": ClassifySettings, "detect": DetectSettings, "hi": HiTaskSettings}
 
 
 class RunSettings(Settings):
@@ -150,7 +151,7 @@ def task_settings(
 def _inputs(settings: RunSettings) -> Iterator[tuple[tuple, str]]:
     """Every file or folder that the settings name for reading, with the place that names it."""
     for name, task in settings.tasks.items():
-        found = _classify_inputs(task) if isinstance(task, ClassifySettings) else _detect_inputs(task)
+        found = _INPUTS[task.kind](task)
         for location, path in found:
             if path is not None:
                 yield ("tasks", name, *location), path
@@ -172,6 +173,19 @@ def _detect_inputs(task: DetectSettings) -> Iterator[tuple[tuple, str | None]]:
     yield ("model",), task.model
     if task.simulate is not None:
         yield ("simulate", "shapes"), task.simulate.shapes
+
+
+def _hi_inputs(task: HiTaskSettings) -> Iterator[tuple[tuple, str | None]]:
+    for part in ("train", "test", "detect"):
+        for index, frame in enumerate(getattr(task.frames, part)):
+            for key in ("cube", "continuum", "truth"):
+                yield ("frames", part, index, key), getattr(frame, key, None)
+    yield ("model",), task.model
+    if task.simulate is not None:
+        yield ("simulate", "galaxies"), task.simulate.galaxies
+
+
+_INPUTS = {"classify": _classify_inputs, "detect": _detect_inputs, "hi": _hi_inputs}
 
 
 def _lines(node: yaml.Node, path: tuple = ()) -> Iterator[tuple[tuple, int]]:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline import hi_stages
 from pipeline.errors import UserError, UserErrors
 
 log = logging.getLogger("fleming")
@@ -83,17 +84,26 @@ def adapt(options: argparse.Namespace) -> None:
 
 def detect(options: argparse.Namespace) -> None:
     purity, symmetric = options.purity, options.symmetries or None
+    if purity is not None and not 0 < purity < 1:
+        raise UserError("fleming detect", f"--purity {purity} is not between 0 and 1", "give a share such as 0.95")
     if options.config is None:
+        if not options.images:
+            raise UserError("fleming detect", "needs an image", "name one or more, or a task by --config and --task")
+        if _axes(options.model) == 3:
+            hi_stages.detect_files(options)
+            return
         images = _images(options)
     else:
         from pipeline.detect.task_images import searched_images
 
-        _, task = _detect_task(options, ("images", "primary_beam"))
+        _, task = _detect_task(options, ("images", "primary_beam"), ("detect", "hi"))
+        if task.kind == "hi":
+            hi_stages.detect_task(options, task)
+            return
         images = searched_images(task, options.simulated)
         purity = task.purity if purity is None else purity
         symmetric = symmetric or task.symmetries or None
-    if purity is not None and not 0 < purity < 1:
-        raise UserError("fleming detect", f"--purity {purity} is not between 0 and 1", "give a share such as 0.95")
+    hi_stages.check_images(options)
     from pipeline.detect.apply import detect_images
 
     detect_images(
@@ -181,8 +191,8 @@ def _first_line(path: Path) -> str:
         return stream.readline(10000)
 
 
-def _detect_task(options: argparse.Namespace, alone: tuple[str, ...]):
-    """The settings and the task; the options in `alone` are for use without a config."""
+def _detect_task(options: argparse.Namespace, alone: tuple[str, ...], kinds: tuple[str, ...] = ("detect",)):
+    """The settings and the task, of one of `kinds`; the options in `alone` are for use without a config."""
     from pipeline.config import load_config, task_settings
 
     if options.task is None:
@@ -193,8 +203,9 @@ def _detect_task(options: argparse.Namespace, alone: tuple[str, ...]):
             what = f"has both --config and {shown}"
             raise UserError(f"fleming {options.stage}", what, "keep one: the config says it for its tasks")
     settings = load_config(options.config)
-    task = task_settings(settings, options.task, options.config, ("detect",))
-    _check_simulated(options, task)
+    task = task_settings(settings, options.task, options.config, kinds)
+    if task.kind == "detect":
+        _check_simulated(options, task)
     return settings, task
 
 
@@ -206,13 +217,21 @@ def _check_simulated(options: argparse.Namespace, task) -> None:
 
 def _images(options: argparse.Namespace) -> list[tuple[str, str | None]]:
     """The images named on the command line, each with its primary beam."""
-    if not options.images:
-        raise UserError("fleming detect", "needs an image", "name one or more, or a task by --config and --task")
     beams = options.primary_beam or [None]
     if len(beams) not in (1, len(options.images)):
         what = f"has {len(beams)} primary beams for {len(options.images)} images"
         raise UserError("fleming detect", what, "give --primary-beam once for all, or once an image")
     return list(zip(options.images, beams * len(options.images) if len(beams) == 1 else beams, strict=True))
+
+
+def _axes(model: Path | None) -> int:
+    """How many axes the frames have that a model is for; what is no model of a detector is refused later."""
+    if model is None:
+        return 2
+    from pipeline.learn.model_file import read_description
+
+    layout = read_description(model).get("layout")
+    return len(layout.get("reduction", "  ")) if isinstance(layout, dict) else 2
 
 
 def _model(options: argparse.Namespace) -> Path:

@@ -143,6 +143,7 @@ def _shared(add):
     )
     stage.add_argument("--model", type=Path, required=True, help="the model file that made the catalogue")
     stage.add_argument("--catalogue", type=Path, required=True, help="the catalogue of the whole task")
+    stage.add_argument("--candidates", type=Path, help="tasks on cubes: the catalogue of all that was looked at twice")
 
 
 def _classification(add):
@@ -193,13 +194,13 @@ def _detect(add):
     stage = add(
         "detect",
         detect_stages.detect,
-        "find and measure the sources of radio-continuum images",
+        "find and measure the sources of radio-continuum images, or the galaxies of spectral-line cubes",
         "fleming detect image.fits --out catalogue.fits --purity 0.95 --regions catalogue.reg",
         _any_task,
         _device,
         _out("the catalogue: .fits, .ecsv, .vot, .csv, or .txt for the SDC1; again for a second one", many=True),
     )
-    stage.add_argument("images", nargs="*", metavar="image", help="FITS images with beam and coordinates")
+    stage.add_argument("images", nargs="*", metavar="image", help="FITS images or cubes with beam and coordinates")
     stage.add_argument("--model", type=Path, help="a model of fleming train or adapt (default: the one that ships)")
     stage.add_argument("--purity", type=float, help="wanted share of true sources (default: maximise the SDC1 score)")
     stage.add_argument("--regions", type=Path, help="write DS9 regions to this file too")
@@ -210,6 +211,19 @@ def _detect(add):
         "--primary-beam", action="append", help="FITS image of the primary beam; once for all images, or once an image"
     )
     stage.add_argument("--symmetries", action="store_true", help="average over flips and turns, at 8 times the cost")
+    of_cubes = stage.add_argument_group("cubes")
+    of_cubes.add_argument(
+        "--beam", type=float, nargs="+", help="FWHM, or major, minor [arcsec] and angle [deg], instead of the header's"
+    )
+    of_cubes.add_argument(
+        "--continuum", action="append", help="FITS image or cube of the continuum, whose bright sources are left out"
+    )
+    of_cubes.add_argument("--continuum-limit", type=float, help="what is bright there [Jy/beam] (default 0.003)")
+    of_cubes.add_argument("--chunks", type=Path, help="folder for what is done, for a killed run to go on from")
+    of_cubes.add_argument("--candidates", type=Path, help="write all that was looked at twice to this FITS catalogue")
+    of_cubes.add_argument("--products", type=Path, help="folder for cubelet, maps and spectrum of every galaxy")
+    of_cubes.add_argument("--page", type=Path, help="folder for a picture of the galaxies, galaxies.png")
+    of_cubes.add_argument("--memory", type=float, help="the most to take in GB (default 4)")
 
 
 def _adapt(add):

@@ -8,10 +8,12 @@ import logging
 import time
 from pathlib import Path
 
-from pipeline import detect_stages
+from pipeline import detect_stages, hi_stages
 from pipeline.errors import UserError
 
 log = logging.getLogger("fleming")
+
+_DETECTING = {"detect": detect_stages, "hi": hi_stages}
 
 
 def check(options: argparse.Namespace) -> None:
@@ -26,6 +28,9 @@ def simulate(options: argparse.Namespace) -> None:
     settings, task = _task(options)
     if task.simulate is None:
         raise UserError(options.config, f"task {options.task!r} has no simulate section", "add one or skip this stage")
+    if task.kind == "hi":
+        hi_stages.simulate(options, settings, task)
+        return
     if task.kind == "detect":
         from pipeline.simulate.field_files import write_field
 
@@ -53,8 +58,8 @@ def ingest(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     settings, task = _task(options)
-    if task.kind == "detect":
-        detect_stages.train(options, settings, task)
+    if task.kind in _DETECTING:
+        _DETECTING[task.kind].train(options, settings, task)
         return
     from pipeline.classify import train as classifier
 
@@ -105,8 +110,8 @@ def classify(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     settings, task = _task(options)
-    if task.kind == "detect":
-        detect_stages.evaluate(options, settings, task)
+    if task.kind in _DETECTING:
+        _DETECTING[task.kind].evaluate(options, settings, task)
         return
     from pipeline.classify import evaluate as judge
     from pipeline.files import read_json

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.config import dump_config, key_lines, validate
 from pipeline.detect.task_images import adapted_image, frame_files, labelled_frames, searched_images, simulated_frames
 from pipeline.errors import UserError
+from pipeline.hi.task_cubes import cube_files, judged_cubes, learnt_cubes, searched_cubes
 from pipeline.files import write_text
 
 # The module that each stage begins with; what it imports is found by itself.
@@ -24,6 +25,10 @@ FIRST_MODULE = {
     "detect": "detect/apply.py",
     "evaluate": "classify/evaluate.py",
     "evaluate_detector": "detect/evaluate.py",
+    "simulate_cubes": "simulate/hi_files.py",
+    "train_cubes": "hi/task.py",
+    "detect_cubes": "hi/apply.py",
+    "evaluate_cubes": "hi/evaluate.py",
     "figures": "report/figures.py",
     "report": "report/page.py",
 }
@@ -61,10 +66,12 @@ RUN = SETTINGS.run
 CONFIG = f"{RUN}/config.yaml"
 TASKS = list(SETTINGS.tasks)
 DETECTED = [name for name, task in SETTINGS.tasks.items() if task.kind == "detect"]
+CUBED = [name for name, task in SETTINGS.tasks.items() if task.kind == "hi"]
 TRAINED = [name for name, task in SETTINGS.tasks.items() if task.kind == "classify" or task.trains]
 # What the wildcard of a rule for one kind of task may be; a name never has a blank.
-CLASSIFYING = "|".join(name for name in TASKS if name not in DETECTED) or "no task"
+CLASSIFYING = "|".join(name for name in TASKS if name not in DETECTED + CUBED) or "no task"
 DETECTING = "|".join(DETECTED) or "no task"
+IN_CUBES = "|".join(CUBED) or "no task"
 
 
 def stage_code(stage):
@@ -112,13 +119,13 @@ def sources_of(wildcards):
 
 
 def simulated_of(wildcards):
-    """The folder of a detection task's simulated field, or None."""
+    """The folder of a detection task's simulated field or cubes, or None."""
     task = SETTINGS.tasks[wildcards.task]
     return Path(RUN, wildcards.task, "simulated") if task.simulate is not None else None
 
 
 def simulated_option(wildcards):
-    """How a detection stage is told of the simulated field, where there is one."""
+    """How a detection stage is told of what is simulated, where something is."""
     folder = simulated_of(wildcards)
     return "" if folder is None else f"--simulated {shlex.quote(str(folder))}"
 
@@ -169,9 +176,43 @@ def model_of(wildcards):
 def figure_files(wildcards):
     """The result files that a task's figures are drawn from."""
     names = ["catalogue.fits", "metrics.json"]
-    names += ["matches.csv"] if wildcards.task in DETECTED else ["dataset.h5"]
+    names += ["matches.csv"] if wildcards.task in DETECTED + CUBED else ["dataset.h5"]
     names += ["history.csv"] if wildcards.task in TRAINED else []
     return [f"{RUN}/{wildcards.task}/{name}" for name in names]
+
+
+def simulated_folder(wildcards):
+    """The folder that a task's simulation writes."""
+    return f"{RUN}/{wildcards.task}/simulated"
+
+
+def learnt_files(wildcards):
+    """Cubes, continuum and truth that a detector of galaxies is trained with."""
+    task = SETTINGS.tasks[wildcards.task]
+    return [*cube_files(learnt_cubes(task, simulated_of(wildcards))), *([task.model] if task.model else [])]
+
+
+def searched_cube_files(wildcards):
+    """Cubes to search, with their continuum."""
+    frames = searched_cubes(SETTINGS.tasks[wildcards.task], simulated_of(wildcards))
+    return list(cube_files([frame.model_copy(update={"truth": None}) for frame in frames]))
+
+
+def judged_files(wildcards):
+    """Cubes and truth tables that a catalogue of galaxies is compared with."""
+    return list(cube_files(judged_cubes(SETTINGS.tasks[wildcards.task], simulated_of(wildcards))))
+
+
+def cube_model_of(wildcards):
+    """The model that a task on cubes trains, or else the one that it names."""
+    task = SETTINGS.tasks[wildcards.task]
+    return f"{RUN}/{wildcards.task}/model.safetensors" if task.trains else task.model
+
+
+def products_option(wildcards):
+    """Where cubelets, maps and spectra go, for a task that wants them."""
+    folder = shlex.quote(f"{RUN}/{wildcards.task}/galaxies")
+    return f"--products {folder}" if SETTINGS.tasks[wildcards.task].products else ""
 
 
 def growing(amount):

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from pipeline.detect.association import Targets
 from pipeline.detect.box_settings import BoxSettings
+from pipeline.detect.directions import ALONG_X, ALONG_Y, COSINE, SINE
 from pipeline.detect.head import LEAST_SPREAD, Decoded, units
 from pipeline.detect.objects import Objects
 from pipeline.detect.reference_head import ReferenceHead
-from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, Symmetry
+from pipeline.detect.symmetry import Symmetry
 from pipeline.errors import UserError
 
 # The scale of an error of position in units of the mean side: the method predicts none, and the calibrator mends it.

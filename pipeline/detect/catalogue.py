@@ -20,11 +20,11 @@ from pipeline.detect.columns import (
     vector_angle,
 )
 from pipeline.detect.continuum import VALUES, PixelBeam, smear
+from pipeline.detect.directions import COSINE, SINE
 from pipeline.detect.image import TILE, ContinuumImage
 from pipeline.detect.model import Model
 from pipeline.detect.official import official_table
 from pipeline.detect.resample import SLACK, Sampling, choose_sampling, miss
-from pipeline.detect.symmetry import COSINE, SINE
 from pipeline.score.write import write_sdc1
 from pipeline.sky.catalogue import write_catalogue
 from pipeline.sky.geometry import ellipse_axes, jacobian, pixel_to_sky

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from astropy.wcs import WCS
 
+from pipeline.detect.directions import COSINE, SINE
 from pipeline.detect.objects import Objects
-from pipeline.detect.symmetry import COSINE, SINE
 from pipeline.detect.train import Names
 from pipeline.score.sdc1 import FWHM
 from pipeline.sky.geometry import ellipse_to_pixel, sky_to_pixel, squared_widths

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.detect.directions import ALONG_X, ALONG_Y, COSINE, SINE
 from pipeline.detect.objects import Objects
-from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, Symmetry
+from pipeline.detect.symmetry import Symmetry
 
 # The spread of a quantity that all training objects share.
 LEAST_SPREAD = 0.05

@@ -6,9 +6,10 @@ from typing import Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.detect.box_settings import BoxSettings
-from pipeline.detect.symmetry import COSINE, SINE
+from pipeline.detect.directions import COSINE, SINE
 from pipeline.errors import UserError
 from pipeline.learn.settings import TrainSettings
+from pipeline.nn.notation import network_line
 from pipeline.settings import Settings
 
 Number = TypeVar("Number", int, float)
@@ -106,6 +107,11 @@ class DetectorSettings(Settings):
         TrainSettings(epochs=20, batch=8, learning_rate=2.5e-3, warmup=0.5, ema=0.998, clip=2.0, weight_decay=1e-4),
         description="optimiser, schedule, precision, stopping",
     )
+
+    @field_validator("network")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        return network_line(value)
 
     @field_validator("crop")
     @classmethod

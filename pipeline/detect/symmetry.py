@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Twice the position angle as a vector: flips and exchanges of axes only change its signs.
-COSINE, SINE = "cos_2pa", "sin_2pa"
-# The direction in which a galaxy recedes, as a unit vector along x and y: exchanges of axes exchange the two.
-ALONG_X, ALONG_Y = "cos_pa", "sin_pa"
+from pipeline.detect.directions import ALONG_X, ALONG_Y, COSINE, SINE
 
 
 @dataclass(frozen=True)

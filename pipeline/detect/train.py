@@ -17,7 +17,7 @@ from pipeline.detect.objects import Objects
 from pipeline.detect.settings import DetectorSettings, per_axis
 from pipeline.errors import UserError
 from pipeline.learn.device import pick_device
-from pipeline.learn.loop import Outcome, fit
+from pipeline.learn.loop import Batches, Outcome, fit
 from pipeline.learn.settings import TrainSettings
 from pipeline.nn.network import Network, build
 
@@ -68,8 +68,9 @@ def train_detector(
         raise UserError(
             "training area", what, "add labelled sky, lower objects.least_snr, or check units and positions"
         )
-    where = pick_device(device or settings.train.device)
-    network, layout = _begin(fields, names, settings, seed, begin)
+    beginning = begin or new_detector([field.objects for field in fields], fields[0].snr.ndim, names, settings, seed)
+    if beginning.names != names:
+        raise UserError("model", "was trained for other parameters", "start from a model of the same kind")
     crops = Crops(fields, settings.crop, settings.train.batch, settings.steps, seed, names.values, names.conditions)
     fixed = Crops(
         held_out,
@@ -81,9 +82,36 @@ def train_detector(
         names.conditions,
         False,
     )
+    return train_on(
+        crops, fixed, beginning, settings, folder, seed=seed, device=device, progress=progress, depends=depends
+    )
+
+
+def train_on(
+    batches: Batches,
+    fixed: Batches,
+    begin: Detector,
+    settings: DetectorSettings,
+    folder: Path,
+    *,
+    seed: int,
+    device: str | None = None,
+    progress: Callable[[dict], None] | None = None,
+    depends: dict[str, Any] | None = None,
+) -> Detector:
+    """Train a detector, new or not, on batches; the best epoch is chosen by the loss on the first epoch of `fixed`.
+
+    `folder`, `progress` and `depends` as in `train_detector`.
+
+    Raises
+    ------
+    UserError : a loss that is not finite, or a detector of another method.
+    """
+    where = pick_device(device or settings.train.device)
+    network, layout = begin.network.train(), trained_layout(begin.layout, settings)
     outcome = fit(
         network,
-        crops,
+        batches,
         lambda network, batch: batch_loss(network, batch, layout, settings),
         lambda network: _validate(network, fixed, layout, settings, where),
         fast_precision(settings.train, where),
@@ -93,7 +121,7 @@ def train_detector(
         progress=progress,
         depends=depends,
     )
-    return Detector(network, layout, names, outcome)
+    return Detector(network, layout, begin.names, outcome)
 
 
 def fast_precision(settings: TrainSettings, device: torch.device) -> TrainSettings:
@@ -109,36 +137,25 @@ def batch_loss(network: nn.Module, batch: Batch, layout: AnyLayout, settings: De
     return batch_terms(raw, batch, layout, settings, training=network.training)
 
 
-def new_detector(fields: Sequence[LabelledField], names: Names, settings: DetectorSettings, seed: int) -> Detector:
-    """An untrained detector whose layout suits the objects of `fields`.
+def new_detector(
+    objects: Sequence[Objects], ndim: int, names: Names, settings: DetectorSettings, seed: int
+) -> Detector:
+    """An untrained detector for frames of `ndim` axes whose layout suits these objects.
 
     Raises
     ------
     UserError : the network does not fit.
     """
     torch.manual_seed(seed)
-    ndim = fields[0].snr.ndim
     last = outputs(settings, ndim, names.values, names.classes)
     shape = (input_channels(len(names.conditions), ndim), *per_axis(settings.crop, ndim, "crop"))
     network = build(f"{settings.network} C-{last}.1_linear_none", ndim, shape)
-    parts = [field.objects for field in fields]
-    joined = [np.concatenate([getattr(part, name) for part in parts]) for name in Objects.__dataclass_fields__]
+    joined = [np.concatenate([getattr(part, name) for part in objects]) for name in Objects.__dataclass_fields__]
     return Detector(network, new_layout(settings, Objects(*joined), names.values, names.classes, network), names)
 
 
-def _begin(
-    fields: Sequence[LabelledField], names: Names, settings: DetectorSettings, seed: int, begin: Detector | None
-) -> tuple[Network, AnyLayout]:
-    if begin is None:
-        begun = new_detector(fields, names, settings, seed)
-        return begun.network, begun.layout
-    if begin.names != names:
-        raise UserError("model", "was trained for other parameters", "start from a model of the same kind")
-    return begin.network.train(), trained_layout(begin.layout, settings)
-
-
 def _validate(
-    network: nn.Module, crops: Crops, layout: AnyLayout, settings: DetectorSettings, device: torch.device
+    network: nn.Module, crops: Batches, layout: AnyLayout, settings: DetectorSettings, device: torch.device
 ) -> dict[str, float]:
     """The loss, and its parts, over the first epoch of `crops`."""
     sums: dict[str, float] = {}

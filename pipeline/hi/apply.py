@@ -42,6 +42,7 @@ from pipeline.hi.catalogue import galaxy_format, make_catalogue, write_galaxies
 from pipeline.hi.galaxies import VALUES
 from pipeline.hi.products import write_products
 from pipeline.hi.stream import MEMORY, detect_cube, file_state
+from pipeline.hi.thumbnails import thumbnails
 from pipeline.learn.device import pick_device
 from pipeline.sky.cube import CubeReader
 from pipeline.sky.headers import Beam
@@ -66,7 +67,7 @@ class Searched:
 
 
 def detect_cubes(
-    cubes: Sequence[str | os.PathLike],
+    cubes: Sequence[tuple[str | os.PathLike, str | os.PathLike | None]],
     model: str | os.PathLike | Model,
     outs: Sequence[str | os.PathLike],
     *,
@@ -76,13 +77,14 @@ def detect_cubes(
     device: str | None = None,
     fmt: str | None = None,
     beam: Beam | None = None,
-    continuum: str | os.PathLike | None = None,
     limit_jy: float = CONTINUUM_LIMIT,
     folder: str | os.PathLike | None = None,
+    candidates: str | os.PathLike | None = None,
     products: str | os.PathLike | None = None,
+    page: str | os.PathLike | None = None,
     memory: float = MEMORY,
 ) -> QTable:
-    """Find the galaxies of cubes and write one catalogue of all.
+    """Find the galaxies of cubes, each with an image or cube of its continuum or None, and write one catalogue of all.
 
     Parameters
     ----------
@@ -90,10 +92,12 @@ def detect_cubes(
     purity : wanted mean probability of the catalogue; None takes the threshold that maximises the expected score.
     symmetric : average over the 16 symmetries around each candidate; None as the model's calibrator was fitted.
     beam : of the cubes, instead of their headers'.
-    continuum : an image or cube; where it is brighter than `limit_jy` [Jy/beam] the cubes are left out.
+    limit_jy : where the continuum is brighter a cube is left out [Jy/beam].
     folder : keeps what is done of the search, for a run that is killed to go on from; None takes one beside the first
         of `outs`, which is removed at the end.
+    candidates : a FITS catalogue of all that was looked at twice, however improbable.
     products : a folder for the cubelets, maps and spectra of the galaxies.
+    page : a folder for a picture of the galaxies, galaxies.png, and its caption, galaxies.json.
     memory : the most to take [byte].
 
     Raises
@@ -106,18 +110,19 @@ def detect_cubes(
     """
     written = [(path, galaxy_format(path, fmt)) for path in outs]
     written += [] if regions is None else [(regions, "regions")]
-    read = [*cubes, *([] if continuum is None else [continuum])]
+    written += [] if candidates is None else [(candidates, "fits")]
+    read = [path for pair in cubes for path in pair if path is not None]
     check_distinct([path for path, _ in written], read if isinstance(model, Model) else [*read, model])
-    check_repeats(cubes)
+    check_repeats([cube for cube, _ in cubes])
     kept_beside = None if folder is not None or not outs else Path(f"{outs[0]}.chunks")
     folder = folder or kept_beside
-    inside = [Path(place) / "0" for place in (folder, products) if place is not None]
+    inside = [Path(place) / "0" for place in (folder, products, page) if place is not None]
     together(check_output, [(path,) for path in [*(path for path, _ in written), *inside]])
     if purity is not None:
         threshold_for_purity(np.zeros(0), purity)
     model = usable(model, pick_device(device or "auto"))
     start = time.perf_counter()
-    opened = together(_open, [(cube, beam, continuum, limit_jy) for cube in cubes])
+    opened = together(_open, [(cube, beam, continuum, limit_jy) for cube, continuum in cubes])
     noises = [_noise(reader, depends, folder) for reader, depends in opened]
     found = [
         search_cube(reader, noise, model, symmetric=symmetric, folder=folder, memory=memory, depends=depends)
@@ -127,17 +132,16 @@ def detect_cubes(
     where = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     probability = np.concatenate([part.calibrated.probability for part in found])
     threshold = chosen_threshold(probability, model, purity, where)
-    found = [part.above(threshold) for part in found]
-    first = itertools.accumulate((len(part.matched_snr) for part in found), initial=1)
-    tables = [
-        make_catalogue(part.calibrated, reader, noise, model, matched_snr=part.matched_snr, first=number, name=name)
-        for part, (reader, _), noise, number, name in zip(
-            found, opened, noises, first, column_names(paths), strict=False
-        )
-    ]
-    if products is not None:
-        for table, (reader, _), noise in zip(tables, opened, noises, strict=True):
+    names = column_names(paths)
+    readers = [reader for reader, _ in opened]
+    if candidates is not None:
+        write_galaxies(join_catalogues(_tables(found, readers, noises, model, names)), candidates, "fits")
+    tables = _tables([part.above(threshold) for part in found], readers, noises, model, names)
+    for table, reader, noise in zip(tables, readers, noises, strict=True):
+        if products is not None:
             write_products(table, reader, noise, products)
+    if page is not None:
+        _draw(tables, readers, noises, Path(page))
     table = join_catalogues(tables)
     table.meta["THRESHOL"] = threshold
     if not len(table):
@@ -154,6 +158,29 @@ def detect_cubes(
     taken, size = time.perf_counter() - start, sum(prod(reader.shape) for reader, _ in opened) / 1e6
     log.info("%s: %d galaxies in %.4g Mvoxel, %.1f s, %.3g Mvoxel/s", where, len(table), size, taken, size / taken)
     return table
+
+
+def _tables(
+    found: Sequence[Searched],
+    readers: Sequence[CubeReader],
+    noises: Sequence[CubeNoise],
+    model: Model,
+    names: Sequence[str | None],
+) -> list[QTable]:
+    """A catalogue of each cube, the ids counted on."""
+    first = itertools.accumulate((len(part.matched_snr) for part in found), initial=1)
+    return [
+        make_catalogue(part.calibrated, reader, noise, model, matched_snr=part.matched_snr, first=number, name=name)
+        for part, reader, noise, number, name in zip(found, readers, noises, first, names, strict=False)
+    ]
+
+
+def _draw(tables: Sequence[QTable], readers: Sequence[CubeReader], noises: Sequence[CubeNoise], page: Path) -> None:
+    """A picture of the galaxies of the first cube that has any, and its caption; none where no cube has one."""
+    for table, reader, noise in zip(tables, readers, noises, strict=True):
+        if len(table):
+            write_json(page / "galaxies.json", thumbnails(table, reader, noise, page))
+            return
 
 
 def search_cube(
@@ -190,8 +217,10 @@ def search_cube(
         )
     symmetric = model.symmetric if symmetric is None else symmetric
     search = Search(least=model.trained.get("least_logit", Search.least), radius=model.radius)
-    found = detect_cube(reader, noise, model, folder=folder, search=search, memory=memory, depends=depends)
-    candidates = look_again(found, reader, noise, model, symmetric, folder=folder, depends=depends)
+    found = detect_cube(reader, noise, model.detector, search, folder=folder, memory=memory, depends=depends)
+    candidates = look_again(
+        found, reader, noise, model.detector, model.radius, symmetric, folder=folder, depends=depends
+    )
     calibrated = candidates.calibrated(model, symmetric)
     centre = calibrated.detections.centre
     inside = ((centre >= -0.5) & (centre < np.array(reader.shape) - 0.5)).all(1)

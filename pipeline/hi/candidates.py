@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.detect.calibrate import Calibrated
 from pipeline.detect.model import Model
 from pipeline.detect.predict import Detections, Search, in_half, join
+from pipeline.detect.train import Detector
 from pipeline.hi.matched_filter import Matched, line_widths, make_bank, matched_snr
 from pipeline.hi.second_look import apart, second_look
 from pipeline.hi.stream import ChunkStore, Cube, Noise, ProgressLog, fingerprint, snr_reader
@@ -40,7 +41,8 @@ def look_again(
     found: Detections,
     reader: Cube,
     noise: Noise,
-    model: Model,
+    detector: Detector,
+    radius: float | Sequence[float],
     symmetric: bool,
     *,
     folder: str | os.PathLike | None = None,
@@ -51,14 +53,15 @@ def look_again(
 
     Parameters
     ----------
-    reader : a `CubeReader`. symmetric : whether outputs are averaged over the 16 symmetries around each detection;
-        those that turn out to be one are then one.
+    reader : a `CubeReader`. radius : within which two detections are one [pixel].
+    symmetric : whether outputs are averaged over the 16 symmetries around each detection; those that turn out to be
+        one are then one.
     folder, progress, depends : as in `detect_cube`.
     """
     read_snr = snr_reader(reader.read, noise)
     if symmetric:
-        found = _averaged(found, read_snr, reader, noise, model, folder, progress or ProgressLog(reader.path), depends)
-        found = found.take(apart(found, model.radius))
+        found = _averaged(found, read_snr, reader, noise, detector, radius, folder, progress, depends)
+        found = found.take(apart(found, radius))
     ratio, features = matched_features(found.centre, reader, noise)
     return Candidates(found, ratio, features)
 
@@ -85,13 +88,18 @@ def matched_features(centre: np.ndarray, reader: Cube, noise: Noise) -> tuple[np
     return ratio, features
 
 
-def _averaged(found: Detections, read_snr, reader: Cube, noise: Noise, model: Model, folder, progress, depends):
-    detector = model.detector
-    store = None
+def _averaged(
+    found: Detections, read_snr, reader: Cube, noise: Noise, detector: Detector, radius, folder, progress, depends
+):
+    progress, store = progress or ProgressLog(reader.path), None
     if folder is not None:
-        search = Search(radius=model.radius, symmetric=True)
-        told = {"depends": depends, "found": _digest(found), "half": in_half(_device(model))}
-        store = ChunkStore(folder, fingerprint(reader, noise, model, search, told))
+        search = Search(radius=radius, symmetric=True)
+        told = {
+            "depends": depends,
+            "found": _digest(found),
+            "half": in_half(next(detector.network.parameters()).device),
+        }
+        store = ChunkStore(folder, fingerprint(reader, noise, detector, search, told))
     parts = []
     for index, start in enumerate(range(0, len(found), _BLOCK)):
         part = None if store is None else store.load(index)
@@ -103,17 +111,13 @@ def _averaged(found: Detections, read_snr, reader: Cube, noise: Noise, model: Mo
                 reader.shape,
                 found.take(np.arange(start, min(start + _BLOCK, len(found)))),
                 detector.names.values,
-                radius=model.radius,
+                radius=radius,
             )
             if store is not None:
                 store.save(index, part)
         parts.append(part)
         progress(f"{min(start + _BLOCK, len(found))} of {len(found)} candidates looked at again")
     return join(parts) if parts else found
-
-
-def _device(model: Model):
-    return next(model.detector.network.parameters()).device
 
 
 def _digest(found: Detections) -> str:

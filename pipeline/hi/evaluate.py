@@ -10,18 +10,25 @@ import numpy as np
 import pandas as pd
 from astropy.table import QTable
 
+from pipeline.data.cube_noise import measure_cube_noise
 from pipeline.detect.by_image import rows_by_image
 from pipeline.detect.compared import visible
 from pipeline.detect.objects import Objects
 from pipeline.errors import UserError
 from pipeline.files import atomic, check_distinct, check_output, write_json
+from pipeline.hi import task_settings as settings
 from pipeline.hi.comparison import MEASURES, Cube, CubeComparison, check_columns, compare
+from pipeline.hi.galaxies import to_objects
 from pipeline.hi.judge import measure_hi
+from pipeline.hi.task_cubes import judged_cubes
+from pipeline.hi.task_settings import HiTaskSettings
+from pipeline.learn.model_file import read_description
 from pipeline.provenance import provenance
 from pipeline.score.sdc2 import Sdc2
 from pipeline.score.tables import read_table
 from pipeline.score.validate import check_table
 from pipeline.sky.catalogue import read_catalogue
+from pipeline.sky.cube import CubeReader
 
 KIND = "hi"
 MATCHES = "matches.csv"
@@ -185,3 +192,50 @@ def matches(frames: Sequence[CubeComparison]) -> pd.DataFrame:
         parts += [detected.assign(frame=number, matched=has), rest.assign(frame=number, matched=False)]
     filled = [part for part in parts if len(part)] or parts[:1]
     return pd.concat(filled, ignore_index=True).reindex(columns=names)
+
+
+def evaluate(
+    catalogue: Path,
+    task: HiTaskSettings,
+    model: Path,
+    out: Path,
+    *,
+    seed: int,
+    name: str | None = None,
+    simulated: Path | None = None,
+    candidates: Path | None = None,
+) -> None:
+    """Judge the catalogue of a task on its test cubes; arguments as in `evaluate_cubes` and `hi.task.train`.
+
+    Raises
+    ------
+    UserError : as `evaluate_cubes`, or a cube that cannot be read.
+    """
+    check_distinct([out], [catalogue, model])
+    described = read_description(model)
+    cubes = [_labelled(frame) for frame in judged_cubes(task, simulated)]
+    told = {
+        "trained": task.trains,
+        "network": described["line"],
+        "threshold": described.get("threshold"),
+        "purity_wanted": task.purity,
+    }
+    evaluate_cubes(
+        catalogue,
+        cubes,
+        out,
+        seed=seed,
+        name=name,
+        candidates=candidates,
+        matched_threshold=described["trained"].get("matched_threshold"),
+        told=told,
+    )
+
+
+def _labelled(frame: settings.LabelledCube) -> LabelledCube:
+    reader = CubeReader(frame.cube)
+    noise = measure_cube_noise(reader.read, reader.shape, where=frame.cube)
+    truth, outside = read_truth(frame.truth, reader, frame.cube)
+    objects = to_objects(truth, reader, lambda centre: noise.at_positions(centre)[1])
+    rms = noise.summary()["median_rms"]
+    return LabelledCube(frame.cube, frame.truth, reader, truth, objects, whole(reader), outside, rms)

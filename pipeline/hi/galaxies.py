@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from astropy.wcs import WCS
 
+from pipeline.detect.directions import ALONG_X, ALONG_Y
 from pipeline.detect.objects import Objects
-from pipeline.detect.settings import ObjectSettings
-from pipeline.detect.symmetry import ALONG_X, ALONG_Y
 from pipeline.detect.train import Names
 from pipeline.score.sdc2 import LIGHT_KM_S
 from pipeline.sky.geometry import ARCSEC, ellipse_to_pixel, jacobian, squared_widths
@@ -17,11 +16,6 @@ from pipeline.sky.headers import Beam
 
 VALUES = ("ln_flux", "ln_size", "ln_w20", ALONG_X, ALONG_Y, "cos_i")
 NAMES = Names(values=VALUES)
-# Most galaxies are too faint to show which side recedes: to a median each of them says as much as a bright one.
-HI_MEANS = (ALONG_X, ALONG_Y)
-# A faint line is nowhere in particular within its width: cells of a quarter of it may answer, as in the trial that
-# found labels of a few channels to cost a factor of three in score.
-HI_OBJECTS = ObjectSettings(least_snr=3.5, margin=(4.0, 1.0, 1.0), share=(0.2, 0.0, 0.0))
 # What no cube tells apart: sizes below this share of the beam, lines below this share of a channel.
 LEAST_SIZE, LEAST_WIDTH = 0.02, 0.1
 # Around what a box holds, on each side: pixels on the sky, and channels.

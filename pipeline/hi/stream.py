@@ -18,7 +18,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.data.tiles import Reader, Section, Tile
-from pipeline.detect.model import Model
 from pipeline.detect.predict import (
     Detections,
     Search,
@@ -30,6 +29,7 @@ from pipeline.detect.predict import (
     plan_tiles,
     standardised,
 )
+from pipeline.detect.train import Detector
 from pipeline.errors import UserError
 from pipeline.files import atomic, check_output
 from pipeline.nn.network import Network
@@ -120,11 +120,11 @@ class ProgressLog:
 def detect_cube(
     reader: Cube,
     noise: Noise,
-    model: Model,
+    detector: Detector,
+    search: Search,
     *,
     folder: str | os.PathLike | None = None,
     progress: Callable[[Progress], None] | None = None,
-    search: Search | None = None,
     memory: float = MEMORY,
     depends: Any = None,
 ) -> Detections:
@@ -134,10 +134,10 @@ def detect_cube(
 
     Parameters
     ----------
-    model : whose network is in evaluation mode, on its device.
+    detector : whose network is in evaluation mode, on its device.
+    search : how. Its `side` is chosen here where it is None.
     folder : keeps the detections of each chunk; a search of the same cube with the same model goes on from them.
     progress : is called after each chunk; None logs.
-    search : how; None as the model's detections were calibrated. Its `side` is chosen here where it is None.
     memory : the most that the process is to take [byte]; computing on a GPU takes as much there.
     depends : JSON of whatever else decides what `reader` gives, a mask for instance.
 
@@ -145,13 +145,11 @@ def detect_cube(
     ------
     UserError : too little memory for the network, or a folder that cannot be written to.
     """
-    detector = model.detector
     network, layout = detector.network, detector.layout
-    search = search or Search(radius=model.radius)
     if search.side is None:
         search = replace(search, side=chunk_sides(reader.shape, network, search, memory))
     plan = plan_tiles(network, reader.shape, search)
-    store = None if folder is None else ChunkStore(folder, fingerprint(reader, noise, model, search, depends))
+    store = None if folder is None else ChunkStore(folder, fingerprint(reader, noise, detector, search, depends))
     found = [None if store is None else store.load(index) for index in range(len(plan))]
     left = [index for index, part in enumerate(found) if part is None]
     total = prod(reader.shape)
@@ -265,9 +263,8 @@ class ChunkStore:
         return self.folder / f"chunk_{index:06d}.npz"
 
 
-def fingerprint(reader: Cube, noise: Noise, model: Model, search: Search, depends: Any = None) -> str:
-    """What decides the detections, as hexadecimal text: file, noise, model, search and this program."""
-    detector = model.detector
+def fingerprint(reader: Cube, noise: Noise, detector: Detector, search: Search, depends: Any = None) -> str:
+    """What decides the detections, as hexadecimal text: file, noise, detector, search and this program."""
     told = {
         "cube": file_state(reader),
         "noise": noise.summary(),

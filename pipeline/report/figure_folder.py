@@ -1,10 +1,12 @@
 """A folder that figures are drawn into, and what is said below each."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pipeline.files import atomic
 from pipeline.report.style import figure, save
 
 
@@ -22,3 +24,9 @@ class FigureFolder:
             draw(canvas)
             save(canvas, self.folder / file)
         self.captions.append({"file": file, "title": title, "caption": caption})
+
+    def take(self, drawn: Path, told: dict[str, str]) -> None:
+        """A figure that another stage has drawn, with its file, title and caption."""
+        with atomic(self.folder / told["file"]) as beside:
+            shutil.copyfile(drawn, beside)
+        self.captions.append(told)

@@ -25,6 +25,8 @@ def hi_figures(task_folder: Path, out: FigureFolder) -> None:
     metrics = files.json("metrics.json")
     if metrics["n_truth"] is not None:
         _against_truth(out, metrics, files.matches())
+    if files.has("galaxies.json", "galaxies.png"):
+        out.take(files.path("galaxies.png"), files.json("galaxies.json"))
     if files.has("training.json", "history.csv"):
         history, best = files.history(), files.json("training.json")["best_epoch"]
         caption = over_training_text(history, best)

@@ -18,7 +18,7 @@ def test_both_parts_of_the_angle_are_learnt():
     area = practise(Practice(ContinuumSettings(shape=(512, 512))), 1)
     field = area.image.labelled(area.truth, area.section, 2.0)
     settings = DetectorSettings(network="C-16.4_s2_p1 C-24.3 C-24.3 C-24.3", crop=64)
-    detector = new_detector([field], NAMES, settings, 1)
+    detector = new_detector([field.objects], 2, NAMES, settings, 1)
     crops = Crops([field], 64, 16, 180, 1, NAMES.values, NAMES.conditions)
     optimiser = torch.optim.AdamW(detector.network.parameters(), lr=4e-3)
     for batch in crops.epoch(0):

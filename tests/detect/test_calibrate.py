@@ -9,8 +9,9 @@ import torch
 
 from pipeline.detect import calibrate
 from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
+from pipeline.detect.directions import ALONG_X, ALONG_Y, COSINE, SINE
 from pipeline.detect.predict import Detections
-from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, symmetries
+from pipeline.detect.symmetry import symmetries
 from pipeline.detect.train import Names
 
 NDIM, VALUES = 2, 2

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from pipeline.detect.crops import Crops, LabelledField
+from pipeline.detect.directions import COSINE, SINE
 from pipeline.detect.objects import Objects
-from pipeline.detect.symmetry import COSINE, SINE, symmetries
+from pipeline.detect.symmetry import symmetries
 from pipeline.errors import UserError
 
 SHAPES = {1: (200,), 2: (40, 50), 3: (20, 24, 22)}

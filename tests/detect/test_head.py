@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.detect.directions import ALONG_X, ALONG_Y, COSINE, SINE
 from pipeline.detect.head import NARROWEST, WIDEST, Layout, channels, start
 from pipeline.detect.objects import Objects
-from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, symmetries
+from pipeline.detect.symmetry import symmetries
 from pipeline.nn.network import build
 
 VALUES = {

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.detect.directions import COSINE, SINE
 from pipeline.detect.head import NARROWEST, WIDEST, Layout
 from pipeline.detect.loss import Targets, detection_loss
 from pipeline.detect.settings import LossSettings
-from pipeline.detect.symmetry import COSINE, SINE
 
 CELLS = {1: (9,), 2: (4, 5), 3: (3, 2, 4)}
 ndims = pytest.mark.parametrize("ndim", [1, 2, 3])

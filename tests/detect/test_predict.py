@@ -8,10 +8,11 @@ import torch
 
 from pipeline.data.background import Background
 from pipeline.detect import predict
+from pipeline.detect.directions import ALONG_X, ALONG_Y, COSINE, SINE
 from pipeline.detect.head import Layout, channels
 from pipeline.detect.inputs import input_channels
 from pipeline.detect.predict import Detections, Search, detect, join, standardised
-from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, symmetries
+from pipeline.detect.symmetry import symmetries
 from pipeline.errors import UserError
 from pipeline.nn.network import build
 

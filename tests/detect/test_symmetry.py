@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.detect.symmetry import ALONG_X, ALONG_Y, COSINE, SINE, Symmetry, symmetries
+from pipeline.detect.directions import ALONG_X, ALONG_Y, COSINE, SINE
+from pipeline.detect.symmetry import Symmetry, symmetries
 
 SHAPES = {1: (13,), 2: (9, 12), 3: (5, 9, 12)}
 NAMES = ("ln_flux", COSINE, SINE)

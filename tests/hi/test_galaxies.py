@@ -9,9 +9,9 @@ import torch
 from astropy.wcs import WCS
 
 from pipeline.detect.head import Layout
-from pipeline.detect.settings import LossSettings
 from pipeline.detect.symmetry import symmetries
-from pipeline.hi.galaxies import HI_MEANS, HI_OBJECTS, NAMES, VALUES, effective_snr, from_values, to_objects
+from pipeline.hi.galaxies import NAMES, VALUES, effective_snr, from_values, to_objects
+from pipeline.hi.task_settings import HiDetectorSettings
 from pipeline.score.sdc2 import LIGHT_KM_S, REST_HZ, Sdc2, score_sdc2
 from pipeline.sky.geometry import pixel_to_sky, sky_to_pixel
 from pipeline.sky.headers import Beam
@@ -193,6 +193,6 @@ def test_a_layout_of_galaxies_turns_with_the_cube():
     raw = torch.randn(layout.channels, 3, 4, 5)
     for turn in symmetries(3):
         torch.testing.assert_close(layout.turn(layout.turn(raw, turn), turn.inverse), raw)
-    assert set(HI_MEANS) < set(VALUES)
-    assert LossSettings(means=HI_MEANS).means == HI_MEANS
-    assert all(len(part) == 3 for part in (HI_OBJECTS.margin, HI_OBJECTS.share))
+    settings = HiDetectorSettings()
+    assert set(settings.loss.means) < set(VALUES)
+    assert all(len(part) == 3 for part in (settings.objects.margin, settings.objects.share, settings.crop))

@@ -9,11 +9,12 @@ import torch
 from pipeline.detect import predict
 from pipeline.detect.box_layout import BoxLayout
 from pipeline.detect.box_settings import BoxSettings
+from pipeline.detect.directions import COSINE, SINE
 from pipeline.detect.head import Layout, channels
 from pipeline.detect.inputs import network_input
 from pipeline.detect.objects import Objects
 from pipeline.detect.predict import Detections
-from pipeline.detect.symmetry import COSINE, SINE, symmetries
+from pipeline.detect.symmetry import symmetries
 from pipeline.errors import UserError
 from pipeline.hi.second_look import apart, second_look
 from pipeline.nn.network import build

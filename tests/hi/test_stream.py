@@ -15,7 +15,6 @@ from pipeline.data.background import Background
 from pipeline.detect import predict
 from pipeline.detect.head import Layout, channels
 from pipeline.detect.inputs import network_input
-from pipeline.detect.model import Model
 from pipeline.detect.predict import Detections, Search, detect, halo, plan_tiles
 from pipeline.detect.train import Detector, Names
 from pipeline.errors import UserError
@@ -68,7 +67,7 @@ def kill_after(count):
 
 
 @pytest.fixture
-def model():
+def detector():
     torch.manual_seed(3)
     inputs = network_input(torch.zeros(1, 4, 4, 4), torch.zeros(1, 0)).shape[1]
     line = f"C-8.4_s4_p0 C-8.3 C-{channels(3, len(VALUES), 0)}.1_linear_none"
@@ -81,8 +80,7 @@ def model():
         network.computed += 1
 
     network.register_forward_hook(count)
-    # Nothing in particular calibrates: a search does not use it.
-    return Model(Detector(network, layout, Names(VALUES)), None, 0.5, 2.75, False, {})
+    return Detector(network, layout, Names(VALUES))
 
 
 def cube_of(shape=SHAPE, seed=1):
@@ -105,19 +103,19 @@ def ordered(found):
     return found.take(np.lexsort(np.round(found.centre, 2).T))
 
 
-def search(data, model, path="memory", **options):
-    return detect_cube(MemoryReader(data, path), noise_of(data.shape), model, **{"search": CHUNKS} | options)
+def search(data, detector, path="memory", **options):
+    return detect_cube(MemoryReader(data, path), noise_of(data.shape), detector, **{"search": CHUNKS} | options)
 
 
-def chunks_of(shape, model):
-    return plan_tiles(model.detector.network, shape, CHUNKS)
+def chunks_of(shape, detector):
+    return plan_tiles(detector.network, shape, CHUNKS)
 
 
-def test_chunks_give_what_the_whole_cube_does(model):
+def test_chunks_give_what_the_whole_cube_does(detector):
     data = cube_of()
     data[:, ::7, ::5] = np.nan
-    found, noise = search(data, model), noise_of(SHAPE)
-    reader, detector = MemoryReader(data), model.detector
+    found, noise = search(data, detector), noise_of(SHAPE)
+    reader, detector = MemoryReader(data), detector
     whole = detect(detector.network, detector.layout, reader.read, noise, (), (), Search(least=1.0, side=128))
     assert len(found) == len(whole) > 10
     for part in fields(Detections):
@@ -126,29 +124,29 @@ def test_chunks_give_what_the_whole_cube_does(model):
 
 
 @pytest.mark.parametrize("after", [1, 7])
-def test_a_killed_search_goes_on_and_computes_nothing_twice(tmp_path, model, after):
+def test_a_killed_search_goes_on_and_computes_nothing_twice(tmp_path, detector, after):
     data, folder = cube_of(), tmp_path / "chunks"
-    network = model.detector.network
-    whole, every = search(data, model), len(chunks_of(SHAPE, model))
+    network = detector.network
+    whole, every = search(data, detector), len(chunks_of(SHAPE, detector))
     assert network.computed == every > 20
     network.computed = 0
     with pytest.raises(Killed):
-        search(data, model, folder=folder, progress=kill_after(after))
+        search(data, detector, folder=folder, progress=kill_after(after))
     assert network.computed == after
     states = []
-    again = search(data, model, folder=folder, progress=states.append)
+    again = search(data, detector, folder=folder, progress=states.append)
     assert network.computed == every == after + len(states)
     assert states[0].resumed > 0 and states[0].done > states[0].resumed
     identical(again, whole)
     third = MemoryReader(data)
-    identical(detect_cube(third, noise_of(SHAPE), model, search=CHUNKS, folder=folder), whole)
+    identical(detect_cube(third, noise_of(SHAPE), detector, search=CHUNKS, folder=folder), whole)
     assert network.computed == every and not third.sections
     assert list(folder.rglob(".*")) == []
 
 
-def test_a_kill_while_a_chunk_is_computed_costs_that_chunk_alone(tmp_path, model, monkeypatch):
-    data, network = cube_of(), model.detector.network
-    whole = search(data, model)
+def test_a_kill_while_a_chunk_is_computed_costs_that_chunk_alone(tmp_path, detector, monkeypatch):
+    data, network = cube_of(), detector.network
+    whole = search(data, detector)
     network.computed = 0
     collect = predict._collect
 
@@ -159,46 +157,46 @@ def test_a_kill_while_a_chunk_is_computed_costs_that_chunk_alone(tmp_path, model
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(predict, "_collect", interrupted)
-        search(data, model, folder=tmp_path)
-    identical(search(data, model, folder=tmp_path), whole)
-    assert network.computed == len(chunks_of(SHAPE, model)) + 1
+        search(data, detector, folder=tmp_path)
+    identical(search(data, detector, folder=tmp_path), whole)
+    assert network.computed == len(chunks_of(SHAPE, detector)) + 1
 
 
-def test_a_kept_chunk_that_is_damaged_is_computed_again(tmp_path, model):
+def test_a_kept_chunk_that_is_damaged_is_computed_again(tmp_path, detector):
     data = cube_of()
-    whole = search(data, model, folder=tmp_path)
+    whole = search(data, detector, folder=tmp_path)
     kept = sorted(tmp_path.rglob("*.npz"))
-    assert len(kept) == len(chunks_of(SHAPE, model))
+    assert len(kept) == len(chunks_of(SHAPE, detector))
     kept[2].write_bytes(kept[2].read_bytes()[:100])
     kept[5].write_bytes(b"")
     kept[7].unlink()
     np.savez(kept[9], logit=np.zeros(3))
     np.save(kept[11].with_suffix(".npy"), np.array([{"a": 1}], object), allow_pickle=True)
     kept[11].with_suffix(".npy").replace(kept[11])
-    model.detector.network.computed = 0
-    identical(search(data, model, folder=tmp_path), whole)
-    assert model.detector.network.computed == 5
+    detector.network.computed = 0
+    identical(search(data, detector, folder=tmp_path), whole)
+    assert detector.network.computed == 5
 
 
-def test_what_is_kept_comes_back_bit_by_bit(tmp_path, model):
-    found = search(cube_of(), model)
+def test_what_is_kept_comes_back_bit_by_bit(tmp_path, detector):
+    found = search(cube_of(), detector)
     store = ChunkStore(tmp_path, "a" * 64)
     assert store.load(3) is None
     store.save(3, found)
     identical(store.load(3), found)
-    nothing = predict.nothing(model.detector.layout)
+    nothing = predict.nothing(detector.layout)
     store.save(4, nothing)
     identical(store.load(4), nothing)
     identical(nothing, found.take(np.zeros(len(found), bool)))
 
 
-def test_chunks_of_another_cube_model_or_search_are_not_used(tmp_path, model):
+def test_chunks_of_another_cube_model_or_search_are_not_used(tmp_path, detector):
     path = tmp_path / "cube.fits"
     path.write_bytes(b"cube")
     reader, noise = MemoryReader(cube_of(), path), noise_of(SHAPE)
 
     def key(reader=reader, noise=noise, search=CHUNKS, depends=None):
-        return fingerprint(reader, noise, model, search, depends)
+        return fingerprint(reader, noise, detector, search, depends)
 
     keys = [key(), key(noise=noise_of(SHAPE, 3.0)), key(search=replace(CHUNKS, least=0.0)), key(depends={"mask": "1"})]
     keys.append(key(search=replace(CHUNKS, side=24)))
@@ -209,43 +207,43 @@ def test_chunks_of_another_cube_model_or_search_are_not_used(tmp_path, model):
     reader.path = str(tmp_path / "moved.fits")
     assert key() == keys[-1]
     with torch.no_grad():
-        next(model.detector.network.parameters())[0] += 1e-3
+        next(detector.network.parameters())[0] += 1e-3
     keys.append(key())
     assert len(set(keys)) == len(keys)
 
 
-def test_two_searches_share_a_folder(tmp_path, model):
+def test_two_searches_share_a_folder(tmp_path, detector):
     one, other = cube_of(seed=1), cube_of(seed=2)
     paths = [tmp_path / name for name in ("a.fits", "b.fits")]
     for number, path in enumerate(paths):
         path.write_bytes(bytes(number + 1))
-    found = [search(data, model, path, folder=tmp_path) for data, path in zip((one, other), paths, strict=True)]
-    model.detector.network.computed = 0
+    found = [search(data, detector, path, folder=tmp_path) for data, path in zip((one, other), paths, strict=True)]
+    detector.network.computed = 0
     for data, path, before in zip((one, other), paths, found, strict=True):
-        identical(search(data, model, path, folder=tmp_path), before)
-    assert model.detector.network.computed == 0
+        identical(search(data, detector, path, folder=tmp_path), before)
+    assert detector.network.computed == 0
     assert len(found[0]) != len(found[1])
 
 
-def test_blank_chunks_are_not_computed(model):
+def test_blank_chunks_are_not_computed(detector):
     data = cube_of((200, 41, 52))
     data[80:] = np.nan
-    whole, network = search(data[:80], model), model.detector.network
+    whole, network = search(data[:80], detector), detector.network
     reach = halo(network, CHUNKS)[0] + network.reduction[0]
     network.computed = 0
-    found = search(data, model)
-    beyond = [tile for tile in chunks_of(data.shape, model) if tile.window[0].start >= 80]
+    found = search(data, detector)
+    beyond = [tile for tile in chunks_of(data.shape, detector) if tile.window[0].start >= 80]
     assert len(beyond) > 10
-    assert network.computed == len(chunks_of(data.shape, model)) - len(beyond)
+    assert network.computed == len(chunks_of(data.shape, detector)) - len(beyond)
     inner = [part.take(part.centre[:, 0] < 80 - reach) for part in (found, whole)]
     assert len(inner[0]) == len(inner[1]) > 5
     np.testing.assert_allclose(ordered(inner[0]).centre, ordered(inner[1]).centre, atol=2e-3)
 
 
-def test_a_blank_cube_has_no_detections(model):
-    found = search(np.full(SHAPE, np.nan, "f4"), model)
+def test_a_blank_cube_has_no_detections(detector):
+    found = search(np.full(SHAPE, np.nan, "f4"), detector)
     assert len(found) == 0 and found.centre.shape == (0, 3) and found.values.shape == (0, 2)
-    assert model.detector.network.computed == 0
+    assert detector.network.computed == 0
 
 
 class ChannelNoise:
@@ -267,14 +265,14 @@ class ChannelNoise:
 
 
 @pytest.mark.parametrize("blank", [np.nan, 0.0])
-def test_channels_without_noise_are_not_even_read(model, monkeypatch, blank):
+def test_channels_without_noise_are_not_even_read(detector, monkeypatch, blank):
     monkeypatch.setattr(stream, "_PIECE", 1)
     reader, rms = MemoryReader(cube_of()), np.full(SHAPE[0], 2.0)
     rms[10:40] = blank
     snr = snr_reader(reader.read, ChannelNoise(SHAPE, rms))((slice(5, 45), slice(0, 41), slice(3, 9)))
     assert {part[0].start for part in reader.sections} == {*range(5, 10), *range(40, 45)}
     assert not snr[5:35].any() and snr[:5].all() and snr[35:].all()
-    found = detect_cube(reader, ChannelNoise(SHAPE, rms), model, search=CHUNKS)
+    found = detect_cube(reader, ChannelNoise(SHAPE, rms), detector, search=CHUNKS)
     assert len(found) > 5
 
 
@@ -292,12 +290,12 @@ def test_the_pieces_in_which_a_section_is_read_do_not_matter(monkeypatch, piece)
     assert max(prod(part.stop - part.start for part in section) for section in reader.sections) <= max(piece, 41 * 43)
 
 
-def test_the_cube_is_read_in_the_order_of_its_file_and_once_but_for_halos(model):
+def test_the_cube_is_read_in_the_order_of_its_file_and_once_but_for_halos(detector):
     reader = MemoryReader(cube_of())
-    detect_cube(reader, noise_of(SHAPE), model, search=CHUNKS)
+    detect_cube(reader, noise_of(SHAPE), detector, search=CHUNKS)
     assert [part[0].start for part in reader.sections] == sorted(part[0].start for part in reader.sections)
     read = sum(prod(part.stop - part.start for part in section) for section in reader.sections)
-    assert read == sum(prod(part.stop - part.start for part in tile.inside) for tile in chunks_of(SHAPE, model))
+    assert read == sum(prod(part.stop - part.start for part in tile.inside) for tile in chunks_of(SHAPE, detector))
 
 
 BIG = (6668, 5851, 5851)
@@ -320,9 +318,9 @@ def test_no_chunk_takes_more_memory_than_it_may(monkeypatch, shape, memory, half
         assert not half or sum(prod(tile.size) for tile in plan) < 1.4 * prod(shape)
 
 
-def test_the_sides_are_the_cheapest_that_fit(model, monkeypatch):
+def test_the_sides_are_the_cheapest_that_fit(detector, monkeypatch):
     monkeypatch.setattr(stream, "_CHOICES", 6)
-    network, shape, memory = model.detector.network, (300, 200, 9000), 1.0e9
+    network, shape, memory = detector.network, (300, 200, 9000), 1.0e9
     around = [2 * (reach + 4) for reach in halo(network, Search())]
     best = (inf, None)
     for cuts in product(*([*np.unique(np.geomspace(1, size, 6).astype(int))] for size in shape)):
@@ -336,8 +334,8 @@ def test_the_sides_are_the_cheapest_that_fit(model, monkeypatch):
     assert chunk_sides(shape, network, Search(), memory) == best[1]
 
 
-def test_too_little_memory_is_told_with_what_is_needed(model):
-    network, memory = model.detector.network, stream._PROGRAM + 1e3
+def test_too_little_memory_is_told_with_what_is_needed(detector):
+    network, memory = detector.network, stream._PROGRAM + 1e3
     with pytest.raises(UserError, match=r"memory: of 0.9 GB is too little .* give 0\.9\d GB or more"):
         chunk_sides(BIG, network, Search(), memory)
 
@@ -351,7 +349,7 @@ def test_deeper_networks_count_what_they_hold():
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of a process")
-def test_memory_stays_within_its_bound(model):
+def test_memory_stays_within_its_bound(detector):
     """A cube of 1 GB that is made while it is read."""
     shape = (1024, 512, 512)
 
@@ -365,12 +363,14 @@ def test_memory_stays_within_its_bound(model):
             size = [part.stop - part.start for part in section]
             return np.broadcast_to(np.linspace(-1, 1, size[-1], dtype="f4"), size)
 
-    network, memory = model.detector.network, stream._PROGRAM + 1.2e8
+    network, memory = detector.network, stream._PROGRAM + 1.2e8
     before = _peak(reset=True)
     # Only a part of the cube, as only its size matters.
     side = chunk_sides(shape, network, Search(), memory)
     with pytest.raises(Killed):
-        detect_cube(Endless(), noise_of(shape), model, memory=memory, search=Search(least=inf), progress=kill_after(6))
+        detect_cube(
+            Endless(), noise_of(shape), detector, memory=memory, search=Search(least=inf), progress=kill_after(6)
+        )
     assert prod(side) < prod(shape) / 20
     # The libraries alone take half a gigabyte of what the program may; the cube at once would take more than the rest.
     assert _peak() - before < memory - 5e8
@@ -402,9 +402,9 @@ def test_progress_is_logged_at_most_once_in_ten_seconds(caplog):
     assert [record.getMessage()[:17] for record in caplog.records] == [f"cube.fits: {n}.0 %" for n in (10, 20, 30)]
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(tmp_path, model):
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(tmp_path, detector):
     (tmp_path / "file").write_text("")
     reader = MemoryReader(cube_of())
     with pytest.raises(UserError, match="cannot be written"):
-        detect_cube(reader, noise_of(SHAPE), model, search=CHUNKS, folder=tmp_path / "file" / "chunks")
+        detect_cube(reader, noise_of(SHAPE), detector, search=CHUNKS, folder=tmp_path / "file" / "chunks")
     assert not reader.sections

@@ -1,0 +1,44 @@
+"""Which cubes a task works on, in order; no voxel is read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.hi.task_settings import HiTaskSettings, LabelledCube, SearchedCube
+
+# The folders of the simulated cubes, and the files in each.
+VALIDATION, TEST = "validation", "test"
+CUBE, TRUTH = "cube.fits", "truth.csv"
+
+
+def learnt_cubes(task: HiTaskSettings, simulated: Path | None) -> list[LabelledCube]:
+    """The cubes whose truth chooses calibrator and thresholds, and whose noise is practised in where it is real."""
+    return _simulated(task, simulated, VALIDATION) or task.frames.train
+
+
+def judged_cubes(task: HiTaskSettings, simulated: Path | None) -> list[LabelledCube]:
+    """The cubes that the catalogue is judged on."""
+    return _simulated(task, simulated, TEST) + task.frames.test
+
+
+def searched_cubes(task: HiTaskSettings, simulated: Path | None) -> list[SearchedCube]:
+    """The cubes to search, each once: those to be judged on, then those that are only to be searched."""
+    found: dict[str, SearchedCube] = {}
+    for frame in [*judged_cubes(task, simulated), *task.frames.detect]:
+        found.setdefault(frame.cube, frame)
+    return list(found.values())
+
+
+def cube_files(frames: list[SearchedCube]) -> Iterator[str]:
+    """The files that frames name, each once."""
+    named = (path for frame in frames for path in (frame.cube, frame.continuum, getattr(frame, "truth", None)))
+    yield from dict.fromkeys(path for path in named if path is not None)
+
+
+def _simulated(task: HiTaskSettings, simulated: Path | None, part: str) -> list[LabelledCube]:
+    if not task.simulates_cubes:
+        return []
+    if simulated is None:
+        raise UserError("the simulated cubes", "are not named", "name the folder that fleming simulate wrote")
+    folder = simulated / part
+    return [LabelledCube(cube=str(folder / CUBE), truth=str(folder / TRUTH))]

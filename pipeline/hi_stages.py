@@ -1,0 +1,136 @@
+"""What the sub-commands do for galaxies in cubes: simulating, training, searching and judging.
+
+Every import of a room is inside its stage, so that `fleming --help` need not load torch.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+log = logging.getLogger("fleming")
+
+# What is asked for of images alone, and of cubes alone.
+_OF_IMAGES = ("primary_beam",)
+_OF_CUBES = ("beam", "continuum", "continuum_limit", "chunks", "candidates", "products", "page", "memory")
+
+
+def simulate(options: argparse.Namespace, settings, task) -> None:
+    from pipeline.hi.task_cubes import TEST, VALIDATION
+    from pipeline.simulate.hi_files import write_cube
+
+    if not task.simulates_cubes:
+        what = f"task {options.task!r} has cubes of its own in frames.train, so that none is simulated"
+        raise UserError(options.config, what, "skip this stage")
+    denser = task.simulate.model_copy(update={"density": task.simulate.density * task.practice.density})
+    # The seeds of the galaxies that are practised on begin at the run's own.
+    for number, (part, sky) in enumerate(((VALIDATION, denser), (TEST, task.simulate))):
+        write_cube(sky, settings.seed + 1000 + number, Path(options.out) / part, log.info)
+
+
+def train(options: argparse.Namespace, settings, task) -> None:
+    if not task.trains:
+        what = f"task {options.task!r} has nothing to train on"
+        raise UserError(options.config, what, "give it simulate or frames.train, or skip this stage")
+    from pipeline.hi.task import train as train_detector
+
+    train_detector(task, options.out, seed=settings.seed, device=options.device, simulated=_folder(options, task))
+
+
+def detect_task(options: argparse.Namespace, task) -> None:
+    """What a task of the config says of detecting; the command line says where the results go."""
+    from pipeline.hi.task_cubes import searched_cubes
+
+    given = [name for name in ("beam", "continuum", "continuum_limit") if getattr(options, name) is not None]
+    if given:
+        what = f"has both --config and --{given[0].replace('_', '-')}"
+        raise UserError("fleming detect", what, "keep one: the config says it for its tasks")
+    if options.model is None:
+        raise UserError("fleming detect", f"needs the model of task {options.task!r}", "name it by --model")
+    cubes = [(frame.cube, frame.continuum) for frame in searched_cubes(task, _folder(options, task))]
+    purity = task.purity if options.purity is None else options.purity
+    symmetric = options.symmetries or task.look.symmetries
+    _detect(options, cubes, purity, symmetric, task.frames.continuum_limit)
+
+
+def detect_files(options: argparse.Namespace) -> None:
+    """Search the cubes that the command line names."""
+    beams = options.continuum or [None]
+    if len(beams) not in (1, len(options.images)):
+        what = f"has {len(beams)} continuum images for {len(options.images)} cubes"
+        raise UserError("fleming detect", what, "give --continuum once for all, or once a cube")
+    cubes = list(zip(options.images, beams * len(options.images) if len(beams) == 1 else beams, strict=True))
+    _detect(options, cubes, options.purity, options.symmetries or None, options.continuum_limit)
+
+
+def _detect(options: argparse.Namespace, cubes, purity: float | None, symmetric: bool | None, limit: float | None):
+    from pipeline.hi.apply import CONTINUUM_LIMIT, detect_cubes
+    from pipeline.hi.stream import MEMORY
+
+    for name in _OF_IMAGES:
+        if getattr(options, name):
+            raise UserError(
+                "fleming detect", f"--{name.replace('_', '-')} is for images, not for cubes", "leave it out"
+            )
+    detect_cubes(
+        cubes,
+        options.model,
+        options.out,
+        purity=purity,
+        regions=options.regions,
+        symmetric=symmetric,
+        device=options.device,
+        fmt=options.format,
+        beam=_beam(options.beam),
+        limit_jy=CONTINUUM_LIMIT if limit is None else limit,
+        folder=options.chunks,
+        candidates=options.candidates,
+        products=options.products,
+        page=options.page,
+        memory=MEMORY if options.memory is None else 1e9 * options.memory,
+    )
+
+
+def check_images(options: argparse.Namespace) -> None:
+    """Refuse options that only a search of cubes has."""
+    for name in _OF_CUBES:
+        if getattr(options, name) is not None:
+            raise UserError(
+                "fleming detect", f"--{name.replace('_', '-')} is for cubes, not for images", "leave it out"
+            )
+
+
+def evaluate(options: argparse.Namespace, settings, task) -> None:
+    from pipeline.hi import evaluate as judge
+
+    judge.evaluate(
+        options.catalogue,
+        task,
+        options.model,
+        options.out,
+        seed=settings.seed,
+        name=options.task,
+        simulated=_folder(options, task),
+        candidates=options.candidates,
+    )
+
+
+def _folder(options: argparse.Namespace, task) -> Path | None:
+    if task.simulates_cubes and options.simulated is None:
+        what = f"needs --simulated for task {options.task!r}"
+        raise UserError(f"fleming {options.stage}", what, "name the folder that fleming simulate wrote")
+    return options.simulated
+
+
+def _beam(given: list[float] | None):
+    """A beam of FWHM major, minor [arcsec] and position angle [deg], or of one width."""
+    if given is None:
+        return None
+    from pipeline.sky.headers import Beam
+
+    major, minor, angle = (*given, *given, 0.0) if len(given) == 1 else given if len(given) == 3 else (0, 0, 0)
+    if not 0 < minor <= major < 3600 * 180:
+        what = "--beam is not one width, or major, minor and position angle, in arcsec and degrees"
+        raise UserError("fleming detect", what, "give for example --beam 7 or --beam 8 6 30")
+    return Beam(major / 3600, minor / 3600, angle)
