@@ -190,6 +190,7 @@ def part_sdc1(told: argparse.Namespace) -> dict[str, Any]:
             found = {
                 "shipped": ours(shipped, fold.test),
                 "adapted without labels": ours(adapted, fold.test),
+                "adapted without labels, symmetric": ours(adapted, fold.test, True),
                 "adapted with labels": ours(load(taught), fold.test),
                 "adapted with labels, symmetric": ours(load(taught), fold.test, True),
                 "sep, 2.5 rms, 3 px": theirs(start, fold.test),
