@@ -110,7 +110,7 @@ def _averaged(
                 read_snr,
                 reader.shape,
                 found.take(np.arange(start, min(start + _BLOCK, len(found)))),
-                detector.names.values,
+                detector.names.conditions,
                 radius=radius,
             )
             if store is not None:
