@@ -1,7 +1,8 @@
 """Train the weights that ship: python benchmarks/weights.py --out resources/continuum.safetensors
 
 The images are simulated (pipeline/detect/practice.py): no real sky, and none of the data that the benchmarks test on.
-`--begin` goes on from a model file, on other fields when the seed is another.
+`--begin` goes on from a model file, on other fields when the seed is another; with `--calibrate` its network stays, and
+only calibrator and threshold are chosen anew.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def main() -> None:
     settings = DetectorSettings(steps=told.steps, train=train, **({"network": told.network} if told.network else {}))
     least = settings.objects.least_snr
     fields, textures, beams = [], [], []
-    for number in range(told.fields):
+    for number in range(0 if told.calibrate else told.fields):
         area = _area(told, number)
         fields.append(area.image.labelled(area.truth, area.section, least))
         beams.append(area.image.beam.mean)
@@ -40,6 +41,16 @@ def main() -> None:
             textures.append(measure(area.image.reader.data, area.image.beam.mean).to_dict())
     held = [_area(told, told.fields + number) for number in range(told.held_out)]
     print(f"{told.fields + told.held_out} fields simulated in {time.time() - began:.0f} s", flush=True)
+    search = Search()
+    if told.calibrate:
+        model = load(told.begin)
+        chosen = choose(model.detector, held, Sdc1(560), search, told.seed)
+        trained = model.trained | {"measured": chosen.figures}
+        Model(model.detector, chosen.calibrator, chosen.threshold, search.radius, search.symmetric, trained).save(
+            told.out
+        )
+        print(chosen.threshold, chosen.figures)
+        return
     detector = train_detector(
         fields,
         [area.image.labelled(area.truth, area.section, least) for area in held],
@@ -51,7 +62,6 @@ def main() -> None:
         begin=None if told.begin is None else load(told.begin).detector,
         progress=_show,
     )
-    search = Search()
     chosen = choose(detector, held, Sdc1(560), search, told.seed)
     trained = {
         "beam": [min(beams), max(beams)],
@@ -73,6 +83,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--begin", type=Path, help="a model file to go on from")
+    parser.add_argument("--calibrate", action="store_true", help="keep the network of --begin")
     parser.add_argument("--fields", type=int, default=360)
     parser.add_argument("--held-out", type=int, default=24)
     parser.add_argument("--side", type=int, default=768)

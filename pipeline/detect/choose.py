@@ -12,8 +12,8 @@ from pipeline.detect.official import official_detections
 from pipeline.detect.predict import Detections, Search, detect
 from pipeline.detect.train import Detector
 from pipeline.errors import UserError
-from pipeline.score.challenge import Challenge
 from pipeline.score.match import score
+from pipeline.score.sdc1 import Sdc1
 
 # The matches from whose score the threshold follows: those that are in doubt.
 _DOUBTFUL = (0.35, 0.75)
@@ -29,13 +29,12 @@ class Chosen:
     figures: dict[str, float]
 
 
-def choose(
-    detector: Detector, areas: Sequence[LabelledArea], challenge: Challenge, search: Search, seed: int
-) -> Chosen:
+def choose(detector: Detector, areas: Sequence[LabelledArea], challenge: Sdc1, search: Search, seed: int) -> Chosen:
     """Fit the calibrator and the threshold to what the detector finds in `areas`.
 
     A detection whose probability of a match is p adds p s - (1 - p) to a score that gives a match s on average and
-    takes one for a false detection, so it pays above 1 / (1 + s); s is that of the matches in doubt.
+    takes one for a false detection, so it pays above 1 / (1 + s); s is that of the matches in doubt. How near a match
+    must be follows the beam of each area's image.
 
     Raises
     ------
@@ -88,11 +87,11 @@ def detect_area(detector: Detector, area: LabelledArea, search: Search) -> Detec
 
 
 def _truth(
-    detections: Detections, table: pd.DataFrame, area: LabelledArea, challenge: Challenge
+    detections: Detections, table: pd.DataFrame, area: LabelledArea, challenge: Sdc1
 ) -> tuple[Truth, np.ndarray]:
     """What each detection truly is by the match of the challenge, and the score (n,) of each match."""
     objects = area.image.objects(area.truth)
-    matches = score(challenge, table, area.truth).matches
+    matches = score(challenge.for_beam(area.image.beam_arcsec), table, area.truth).matches
     n, ndim = detections.centre.shape
     truth = Truth(np.zeros(n, bool), np.full((n, ndim), np.nan), np.full((n, detections.values.shape[1]), np.nan))
     truth.matched[matches.submission] = True

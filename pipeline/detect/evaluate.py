@@ -74,7 +74,7 @@ def evaluate(
     description = read_description(model)
     table, judged = read_catalogue(catalogue), judged_frames(task, simulated)
     check_columns(table, catalogue)
-    definition = challenge(task.challenge.name, frequency=task.challenge.frequency, mode=task.challenge.mode)
+    definition = challenge(task.challenge.name, frequency=task.challenge.frequency or 560, mode=task.challenge.mode)
     per_image = rows_by_image(table, [entry.frame.image for entry in judged], catalogue)
     frames, told = [], []
     for entry, rows in zip(judged, per_image, strict=True):
@@ -89,7 +89,7 @@ def evaluate(
         "network": description["line"],
         "threshold": description.get("threshold"),
         "purity_wanted": task.purity,
-        "challenge": definition.settings() | {"name": definition.name},
+        "challenge": task.challenge.model_dump(),
         "frames": [{key: value for key, value in facts.items() if key != "pixels"} for facts in told],
         **counts,
         **(measure(frames) if frames else {}),
@@ -118,6 +118,8 @@ def _judge_frame(
     truth = read_table(frame.truth, definition, truth=True)
     check_table(truth, definition, frame.truth, truth=True)
     wcs = image.reader.wcs
+    if task.challenge.frequency is None:
+        definition = definition.for_beam(image.beam_arcsec)
     section: Section = (slice(0, image.shape[0]), slice(0, image.shape[1]))
     if judged.band:
         labelled = truth[within(frame, truth["ra_cent"].to_numpy(float), truth["dec_cent"].to_numpy(float))]

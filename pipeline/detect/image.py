@@ -105,6 +105,11 @@ class ContinuumImage:
         )
         return PixelBeam(float(major[0]), float(minor[0]), float(theta[0]))
 
+    @property
+    def beam_arcsec(self) -> float:
+        """FWHM of the beam, the geometric mean of its axes [arcsec]."""
+        return 3600 * float(np.sqrt(self.reader.beam.major * self.reader.beam.minor))
+
     def attenuation_at(self, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
         """The primary beam at positions (n,) [deg], by linear interpolation; 1 where no image of it was given.
 

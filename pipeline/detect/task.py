@@ -69,7 +69,7 @@ def train(
     if int(os.environ.get("RANK", "0")) > 0:
         return
     search = Search(symmetric=task.symmetries)
-    chosen = choose(detector, held, Sdc1(task.challenge.frequency, task.challenge.mode), search, seed)
+    chosen = choose(detector, held, Sdc1(560, task.challenge.mode), search, seed)
     write_record(out.parent, detector.network, detector.outcome, folder)
     _model(detector, chosen, areas, task, search, seed).save(out)
     shutil.rmtree(folder.parent, ignore_errors=True)

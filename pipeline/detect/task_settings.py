@@ -62,7 +62,11 @@ class ChallengeSettings(Settings):
     """The challenge whose score is computed."""
 
     name: Literal["sdc1"] = Field("sdc1", description="definition of the score")
-    frequency: Literal[560, 1400, 9200] = Field(560, description="band, which decides the score's beam [MHz]")
+    frequency: Literal[560, 1400, 9200] | None = Field(
+        None,
+        description="band, which decides how near positions must be [MHz]; none: as near in beams of each image as in "
+        "the challenge",
+    )
     mode: Literal["core", "centroid"] = Field("core", description="the positions that are compared")
 
 

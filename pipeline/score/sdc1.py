@@ -1,6 +1,6 @@
 """The score of SKA Science Data Challenge 1 (Bonaldi et al. 2021, MNRAS 500, 3821), equal to ska-sdc 2.0.0."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,6 +20,8 @@ TRAINING = {
     9200: (-0.04092, 0.0, -29.9400, -29.9074),
 }
 """Training area by frequency in MHz: lowest and highest RA, lowest and highest Dec, in degrees, ends excluded."""
+# Restoring beam of the images over the beam of the score: 1.5 / 0.625, 0.6 / 0.25, 0.0913 / 0.0380.
+_BEAMS = 2.4
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Sdc1(Challenge):
     frequency : 560, 1400 or 9200 [MHz].
     mode : which positions find candidates, "core" or "centroid".
     area : "train" keeps the training area, "outside" the rest (the challenge), "all" everything.
+    width : the beam of the score [arcsec] for images that are none of the challenge's; None takes the frequency's.
 
     Raises
     ------
@@ -40,6 +43,7 @@ class Sdc1(Challenge):
     frequency: int
     mode: Literal["core", "centroid"] = "core"
     area: Literal["all", "train", "outside"] = "all"
+    width: float | None = None
 
     name: ClassVar[str] = "sdc1"
     flux: ClassVar[str] = "flux"
@@ -72,7 +76,14 @@ class Sdc1(Challenge):
     @property
     def beam(self) -> float:
         """The beam of the score in arcsec; not the restoring beam of the image."""
-        return 0.25 * 1400.0 / self.frequency
+        return 0.25 * 1400.0 / self.frequency if self.width is None else self.width
+
+    def for_beam(self, fwhm: float) -> "Sdc1":
+        """The same rule for an image whose restoring beam has this FWHM [arcsec].
+
+        Positions must agree within a share of the beam: in the challenge's images it is 2.4 times the score's.
+        """
+        return replace(self, width=fwhm / _BEAMS)
 
     def clean(self, rows: Rows) -> Rows:
         rows = finite_rows(rows, self.names())
