@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import table_detect
+import table_hi
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -58,7 +59,7 @@ def rows() -> list[str]:
             f"| share of the machine's matrix-product rate ({speed['matrix_gflops']:.0f} GFLOP/s) | {share:.0%} |"
         )
     lines.append(f"| on a GPU (benchmarks/gpu.py) | {'see results/gpu.json' if figures('gpu') else NOT_MEASURED} |")
-    return [*lines, "", *table_detect.rows(figures)]
+    return [*lines, "", *table_detect.rows(figures), "", *table_hi.rows(figures)]
 
 
 def _accuracy(found: dict[str, Any] | None, who: str) -> str:
