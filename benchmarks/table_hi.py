@@ -61,7 +61,7 @@ _MEASURES: tuple[tuple[str, Callable[[Figures], str], str], ...] = (
     ("AP at IoU 0.3, SNR > 5", _pooled("ap", "snr_above_5", "iou 0.3"), "–"),
     ("AP at IoU 0.5, SNR > 5", _pooled("ap", "snr_above_5", "iou 0.5"), "–"),
     ("sub-score of the position angle", _pooled("sub_scores", "pa"), "0.75"),
-    ("sub-score of the flux", _pooled("sub_scores", "line_flux_integral"), "0.62"),
+    ("sub-score of the flux", _pooled("sub_scores", "flux"), "0.62"),
     ("sub-score of the inclination", _pooled("sub_scores", "i"), "0.83"),
     ("sub-score of the HI size", _pooled("sub_scores", "hi_size"), "–"),
     ("sub-score of the line width", _pooled("sub_scores", "w20"), "–"),
