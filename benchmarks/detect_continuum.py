@@ -241,7 +241,7 @@ def _trained(place: fields.Labelled, settings: DetectorSettings, told: argparse.
     search = Search()
     chosen = choose(detector, areas[1:], CHALLENGE, search, seed=1)
     costs = total(describe(detector.network))
-    facts = {"parameters": costs.parameters, "macs_per_pixel": costs.macs / settings.crop**2}
+    facts = {"weights": costs.parameters, "macs_per_pixel": costs.macs / settings.crop**2}
     facts |= {"cpu_minutes": told.minutes, "seconds": detector.outcome.seconds, "epochs": settings.train.epochs}
     beams = [0.95 * image.beam.mean, 1.05 * image.beam.mean]
     trained = {"beam": beams, "noise": [texture(image).to_dict()]}

@@ -83,7 +83,7 @@ def _sizes(found: Figures | None) -> list[str]:
         return [*lines, f"| detector | | | {NOT_MEASURED} | |"]
     for name, one in found.items():
         if isinstance(one, dict):
-            cost = f"{one['parameters']:,} | {one['macs_per_pixel'] / 1e3:.1f}"
+            cost = f"{_shown(one.get('weights'), '{:,}')} | {one['macs_per_pixel'] / 1e3:.1f}"
             lines.append(f"| {name} | {cost} | {one['score']:,.0f} | {one['mpix_per_cpu_second']:.2f} |")
     return lines
 
