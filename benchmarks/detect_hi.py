@@ -147,8 +147,8 @@ def _costs(detector: Detector) -> dict[str, Any]:
     return {
         "parameters": costs.parameters,
         "macs_per_voxel": costs.macs / float(np.prod(detector.network.input_shape[1:])),
-        "field": list(detector.network.field),
-        "reduction": list(detector.network.reduction),
+        "field": [int(part) for part in detector.network.field],
+        "reduction": [int(part) for part in detector.network.reduction],
     }
 
 
