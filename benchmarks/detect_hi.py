@@ -8,7 +8,6 @@ on; the cubes themselves are deleted.
 """
 
 import argparse
-import copy
 import shutil
 import time
 import warnings
@@ -25,8 +24,9 @@ from record import RESULTS, record
 
 from pipeline.data.cube_noise import measure_cube_noise
 from pipeline.detect.model import Model, load
+from pipeline.detect.pace import paced_on
 from pipeline.detect.settings import DetectorSettings
-from pipeline.detect.train import Detector, batch_loss, fast_precision, new_detector
+from pipeline.detect.train import Detector, new_detector
 from pipeline.errors import UserError
 from pipeline.hi.choose import KnownCube, choose
 from pipeline.hi.cutout import cut_out
@@ -35,7 +35,6 @@ from pipeline.hi.practice import Gallery, StampBatches, make_gallery
 from pipeline.hi.task import RADIUS, complete, practised
 from pipeline.hi.task_settings import HiTaskSettings
 from pipeline.hi.thumbnails import draw_galaxies
-from pipeline.learn.device import pick_device
 from pipeline.nn.cost import describe, total
 from pipeline.report.style import figure, save
 from pipeline.simulate.hi_files import CUBE
@@ -46,9 +45,6 @@ SHIPPED = cubes.ROOT / "resources" / "hi.safetensors"
 # Of the cubes that are judged, and of the sizes' practice and validation.
 FIRST, LEARNT, VALIDATION = 7001, 6001, 6002
 WAYS = {"symmetric": True, "plain": False}
-_TRIED, _SLOW = 8, 2
-# The rest is for the optimiser, validation and checkpoints.
-_SPENT_TRAINING = 0.75
 _SHOWN = 4
 
 
@@ -78,13 +74,15 @@ def part_cubes(told: argparse.Namespace) -> dict[str, Any]:
     """Simulated cubes by seed: each way of searching judged on all together and cube by cube."""
     model, sky = load(told.model), cubes.task_settings(told.shape).simulate
     frames: dict[str, list] = {way: [] for way in WAYS}
+    speeds: dict[str, list] = {way: [] for way in WAYS}
     each: dict[str, dict[str, Any]] = {way: {} for way in WAYS}
     for seed in range(FIRST, FIRST + told.seeds):
         kept = cubes.searched(sky, seed, told.model, model, WAYS, told.work)
         for way in WAYS:
             pair = kept.compared(way, model.threshold)
             frames[way].append(pair)
-            each[way][str(seed)] = _cube_facts(pair, model) | {"speed": kept.speed(way)}
+            speeds[way].append(kept.speed(way))
+            each[way][str(seed)] = _cube_facts(pair, model)
         print(seed, {way: _rounded(one[str(seed)]["score_per_truth"]) for way, one in each.items()}, flush=True)
     result: dict[str, Any] = {"sky": cubes.said(sky), "model": _model_facts(model)}
     for way, pairs in frames.items():
@@ -93,7 +91,7 @@ def part_cubes(told: argparse.Namespace) -> dict[str, Any]:
             "pooled": cubes.judged([pair[0] for pair in pairs], [pair[1] for pair in pairs], model),
             "over cubes": {name: cubes.spread(values) for name, values in own.items()}
             | {f"matched filter, {cut}": _over_rankings(each[way], cut) for cut in ("chosen", "best")}
-            | {"speed": {name: cubes.spread(one["speed"][name] for one in each[way].values()) for name in _SPEEDS}},
+            | {"speed": _speed(speeds[way])},
             "by cube": each[way],
         }
     return result
@@ -104,6 +102,10 @@ _SPEEDS = (
     "mvoxel_per_cpu_second", "mvoxel_per_cpu_second_without_reading", "mvoxel_per_second", "cpu_seconds_reading",
     "cpu_seconds_noise", "cpu_seconds_search", "cpu_seconds_catalogue", "candidates",
 )  # fmt: skip
+
+
+def _speed(speeds: Sequence[dict[str, float]]) -> dict[str, Any]:
+    return {name: cubes.spread(one[name] for one in speeds) for name in _SPEEDS}
 
 
 def _cube_facts(pair: tuple, model: Model) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def part_sizes(told: argparse.Namespace) -> dict[str, Any]:
             **_model_facts(model),
             "seconds": model.trained["cpu_seconds"],
             "epochs": model.trained["epochs"],
-            "speed": {one: cubes.spread(speed[one] for speed in speeds) for one in _SPEEDS},
+            "speed": _speed(speeds),
             **{one: found[one] for one in _OF_SIZES},
             "matched filter, chosen": (found["rankings"]["matched_filter"] or {}).get("chosen"),
         }
@@ -214,23 +216,20 @@ def _trained(gallery: Gallery, task: HiTaskSettings, settings: DetectorSettings,
 
 
 def _paced(gallery: Gallery, task: HiTaskSettings, settings: DetectorSettings, minutes: float) -> DetectorSettings:
-    """The settings with as many epochs, 2 at least, as a few steps on a copy say that this processor does."""
+    """The settings with as many epochs as fit into so many minutes of the processor."""
     least = settings.objects.least_snr
     detector = new_detector([gallery.objects.take(gallery.objects.snr >= least)], 3, NAMES, settings, LEARNT)
-    where, network = pick_device("cpu"), copy.deepcopy(detector.network).train()
-    batches = StampBatches(gallery, task.simulate, settings.crop, settings.train.batch, _TRIED, LEARNT,
-                           task.practice.per_crop, least)  # fmt: skip
-    half = fast_precision(settings.train, where).precision == "bf16"
-    took, began = [], None
-    for batch in batches.epoch(0):
-        with torch.autocast(where.type, torch.bfloat16, enabled=half):
-            parts = batch_loss(network, batch, detector.layout, settings)
-        sum(parts.values()).backward()
-        # From step to step, so that making the next batch counts.
-        took.append(time.process_time() - began if began is not None else float("inf"))
-        began = time.process_time()
-    epochs = max(int(60 * minutes * _SPENT_TRAINING / (settings.steps * min(took[_SLOW:]))), 2)
-    return settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": epochs})})
+    batches = StampBatches(
+        gallery,
+        task.simulate,
+        settings.crop,
+        settings.train.batch,
+        settings.steps,
+        LEARNT,
+        task.practice.per_crop,
+        least,
+    )
+    return paced_on(detector, batches, settings, minutes, device="cpu", making=True, clock=time.process_time)
 
 
 def part_real(told: argparse.Namespace) -> dict[str, Any]:
