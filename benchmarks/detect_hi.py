@@ -219,16 +219,8 @@ def _paced(gallery: Gallery, task: HiTaskSettings, settings: DetectorSettings, m
     """The settings with as many epochs as fit into so many minutes of the processor."""
     least = settings.objects.least_snr
     detector = new_detector([gallery.objects.take(gallery.objects.snr >= least)], 3, NAMES, settings, LEARNT)
-    batches = StampBatches(
-        gallery,
-        task.simulate,
-        settings.crop,
-        settings.train.batch,
-        settings.steps,
-        LEARNT,
-        task.practice.per_crop,
-        least,
-    )
+    train, many = settings.train, task.practice.per_crop
+    batches = StampBatches(gallery, task.simulate, settings.crop, train.batch, settings.steps, LEARNT, many, least)
     return paced_on(detector, batches, settings, minutes, device="cpu", making=True, clock=time.process_time)
 
 

@@ -5,7 +5,7 @@
 Needs torch, numpy, h5py, pydantic and safetensors. Measures Fleming's loop against a plain loop in fp32 and bf16, and
 the training throughput of larger networks in one, two and three dimensions, each beside the rate of a matrix product
 on the same device. Writes results/gpu.json; without a CUDA device it stops and says so. Detectors are measured by
-gpu_detect.py, which needs more packages; `--detectors` runs it afterwards.
+gpu_detect.py and gpu_hi.py, which need more packages; `--detectors` runs them afterwards.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def training_speed(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, help="folder with the four MNIST files; random images without it")
-    parser.add_argument("--detectors", action="store_true", help="measure detectors too: results/gpu_detect.json")
+    parser.add_argument("--detectors", action="store_true", help="measure detectors too: gpu_detect.py and gpu_hi.py")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("gpu.py: this machine has no CUDA device; run it where there is one.", file=sys.stderr)
@@ -86,8 +86,10 @@ def main() -> int:
     record("gpu", figures, "cuda")
     if options.detectors:
         import gpu_detect
+        import gpu_hi
 
         record("gpu_detect", gpu_detect.measure(gpu_detect.shipped_model(), torch.device("cuda")), "cuda")
+        record("gpu_hi", gpu_hi.measure(gpu_hi.shipped_model(), torch.device("cuda")), "cuda")
     return 0
 
 

@@ -27,16 +27,17 @@ from record import record
 from throughput import matrix_gflops
 
 from pipeline.data.cube_noise import measure_cube_noise
-from pipeline.data.tiles import read_ahead, tiles
+from pipeline.data.tiles import read_ahead
 from pipeline.detect.head import Layout, channels
 from pipeline.detect.inputs import network_input
 from pipeline.detect.model import load
-from pipeline.detect.predict import Search
+from pipeline.detect.predict import Search, deepest, plan_tiles
 from pipeline.detect.train import Detector
 from pipeline.files import atomic
 from pipeline.hi.galaxies import NAMES
 from pipeline.hi.practice import SkyGeometry
 from pipeline.hi.stream import detect_cube
+from pipeline.hi.task import RADIUS
 from pipeline.nn.cost import describe, total
 from pipeline.nn.network import Network, build
 from pipeline.nn.notation import network_line
@@ -45,11 +46,12 @@ from pipeline.simulate.hi_settings import REST_HZ, HiSettings
 from pipeline.sky.cube import CubeReader
 
 MODELS = Path(__file__).parent.parent / "config" / "models"
-SHIPPED = Path(__file__).parent.parent / "resources" / "hi.safetensors"
 CIANNA_PUBLISHED = 315.0  # Mvoxel/s of the network on an RTX 4090
 _OUTPUTS = channels(3, len(NAMES.values), len(NAMES.classes))
 _PRECISION = "bf16"
 _CROP = (256, 128, 128)
+_ON_DISK = (1024, 2048, 2048)
+_RMS = 3e-5  # of the noise on disk [Jy/beam]
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def make_cube(folder: Path, shape: tuple[int, int, int]) -> Path:
     header.extend(cube_wcs(settings).to_header())
     header["RESTFRQ"], header["BUNIT"] = REST_HZ, "Jy beam-1"
     header["BMAJ"], header["BMIN"], header["BPA"] = cube.beam.major, cube.beam.minor, cube.beam.pa
-    blocks = [(3e-5 * rng.standard_normal((step, *shape[1:]), np.float32)).astype(">f4") for _ in range(2)]
+    blocks = [(_RMS * rng.standard_normal((step, *shape[1:]), np.float32)).astype(">f4") for _ in range(2)]
     path = folder / "cube.fits"
     with atomic(path) as beside, open(beside, "ab+") as file:
         stream = fits.StreamingHDU(file, header)
@@ -134,19 +136,24 @@ def make_cube(folder: Path, shape: tuple[int, int, int]) -> Path:
 def bare_from_disk(contender: Contender, reader: CubeReader, device: torch.device, core: tuple[int, ...]) -> float:
     """Seconds from the file to the network's outputs on the device, chunk by chunk, and nothing else."""
     network = contender.build(_CROP, device).to(torch.bfloat16)
-    around = [int(field) // 2 + int(step) for field, step in zip(network.field, network.reduction, strict=True)]
-    plan = tiles(reader.shape, core=core, halo=around, multiple=[int(step) for step in network.reduction])
-    told, scale = torch.zeros(1, 0, device=device), 1 / 3e-5
+    plan, steps = plan_tiles(network, reader.shape, Search(radius=RADIUS, side=core)), deepest(network)
+    told, scale = torch.zeros(1, 0, device=device), 1 / _RMS
     with torch.inference_mode(), arithmetic(_PRECISION, device):
-        for size in {tile.size for tile in plan}:
+        for size in {_whole(tile.size, steps) for tile in plan}:
             network(network_input(torch.zeros(1, *size, device=device), told).to(torch.bfloat16))
         synchronise(device)
         began = time.perf_counter()
-        for _, pixels in read_ahead(reader.read, plan, fill=0.0):
-            snr = torch.from_numpy(pixels)[None].to(device) * scale
-            network(network_input(snr, told).to(torch.bfloat16))
+        for tile, pixels in read_ahead(reader.read, plan):
+            snr = torch.zeros(1, *_whole(tile.size, steps), device=device)
+            snr[(0, *map(slice, tile.size))] = torch.from_numpy(pixels).to(device)
+            network(network_input(snr * scale, told).to(torch.bfloat16))
         synchronise(device)
     return time.perf_counter() - began
+
+
+def _whole(size: tuple[int, ...], steps: list[int]) -> tuple[int, ...]:
+    """The sides of a window in whole cells."""
+    return tuple(-(-side // step) * step for side, step in zip(size, steps, strict=True))
 
 
 def whole_from_disk(
@@ -158,7 +165,7 @@ def whole_from_disk(
     noise = measure_cube_noise(reader.read, reader.shape, where=path)
     measured = time.perf_counter() - began
     began = time.perf_counter()
-    found = detect_cube(reader, noise, detector, Search(side=core), progress=lambda progress: None)
+    found = detect_cube(reader, noise, detector, Search(radius=RADIUS, side=core), progress=lambda progress: None)
     synchronise(device)
     return measured, time.perf_counter() - began, len(found)
 
@@ -194,7 +201,7 @@ def _detector(model: Path | None, device: torch.device) -> Detector:
     return Detector(network, Layout(NAMES.values, NAMES.classes, steps, (0.0,) * many, (1.0,) * many), NAMES)
 
 
-def measure(model: Path | None, device: torch.device, shape: tuple[int, int, int]) -> dict[str, Any]:
+def measure(model: Path | None, device: torch.device, shape: tuple[int, int, int] = _ON_DISK) -> dict[str, Any]:
     """All figures."""
     figures: dict[str, Any] = {
         "networks": {name: {"line": one.line, "macs_per_voxel": one.macs()} for name, one in CONTENDERS.items()},
@@ -212,7 +219,9 @@ def measure(model: Path | None, device: torch.device, shape: tuple[int, int, int
             print(f"{name}, batch {batch}, compiled {compiled}: {_said(rows[-1])}", flush=True)
         figures["forward"][name] = rows
     with tempfile.TemporaryDirectory() as scratch:
-        figures["disk"] = disk_speed(Path(scratch), model, device, shape, ((256, 256, 256), (512, 512, 512)))
+        figures["disk"] = disk_speed(
+            Path(scratch), model, device, shape, ((256, 256, 256), (512, 512, 512), (1024, 512, 512))
+        )
     for row in figures["disk"]["rows"]:
         print(f"{row['what']:26} core {row['core']}, {'cold' if row['cold'] else 'cached'}: {_said(row)}", flush=True)
     return figures
@@ -223,11 +232,17 @@ def _said(row: dict[str, Any]) -> str:
     return f"{row['mvoxel_per_second']:8.1f} Mvoxel/s" + ("" if share is None else f", {share:.1%} of the peak")
 
 
+def shipped_model() -> Path | None:
+    """The trained detector of galaxies in resources/, if it is there."""
+    path = Path(__file__).parent.parent / "resources" / "hi.safetensors"
+    return path if path.is_file() else None
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=SHIPPED if SHIPPED.is_file() else None, help="a trained detector")
+    parser.add_argument("--model", type=Path, default=shipped_model(), help="a trained detector")
     parser.add_argument(
-        "--shape", type=int, nargs=3, default=(1024, 2048, 2048), help="of the cube on disk, frequency y x [pixel]"
+        "--shape", type=int, nargs=3, default=_ON_DISK, help="of the cube on disk, frequency y x [pixel]"
     )
     options = parser.parse_args()
     if not torch.cuda.is_available():

@@ -19,6 +19,13 @@ def gpu_detect(monkeypatch):
     return gpu_detect
 
 
+@pytest.fixture
+def gpu_hi(gpu_detect):
+    import gpu_hi
+
+    return gpu_hi
+
+
 def test_the_published_network_has_its_published_cost(gpu_detect):
     cianna = gpu_detect.CONTENDERS["YOLO-CIANNA SDC1"]
     network = cianna.build(64, CPU)
@@ -78,4 +85,34 @@ def test_without_a_gpu_a_sentence_ends_it(gpu_detect, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["gpu_detect.py"])
     assert gpu_detect.main() == 2
+    assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_the_published_network_for_cubes_has_its_published_cost(gpu_hi):
+    cianna = gpu_hi.CONTENDERS["YOLO-CIANNA SDC2"]
+    network = cianna.build((32, 16, 16), CPU)
+    assert sum(part.numel() for part in network.parameters()) == pytest.approx(3.35e6, rel=0.002)
+    assert network.reduction == (16, 8, 8)
+    assert cianna.macs() == pytest.approx(6930, rel=1e-3)
+
+
+def test_a_cube_is_searched_from_disk(gpu_hi, tmp_path):
+    figures = gpu_hi.disk_speed(tmp_path, None, CPU, shape=(40, 20, 24), cores=((32, 20, 24),))
+    rows = figures["rows"]
+    assert [row["what"] for row in rows[:3]] == ["Fleming, network", "YOLO-CIANNA SDC2, network", "Fleming, detections"]
+    assert [row["cold"] for row in rows] == [True] * 3 + [False] * 3
+    assert rows[2]["detections"] == rows[5]["detections"]
+    assert all(row["mvoxel_per_second"] > 0 for row in rows)
+
+
+def test_the_speed_of_a_network_for_cubes_is_that_of_its_voxels(gpu_hi):
+    hi = gpu_hi.CONTENDERS["Fleming"]
+    row = gpu_hi.forward_speed(hi, (16, 8, 8), 2, False, CPU, least=1e-4)
+    assert row["tflops"] == pytest.approx(2 * hi.macs() * row["mvoxel_per_second"] / 1e6)
+
+
+def test_without_a_gpu_a_sentence_ends_the_cubes_too(gpu_hi, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu_hi.py"])
+    assert gpu_hi.main() == 2
     assert "no CUDA device" in capsys.readouterr().err
