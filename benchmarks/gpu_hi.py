@@ -51,6 +51,7 @@ _OUTPUTS = channels(3, len(NAMES.values), len(NAMES.classes))
 _PRECISION = "bf16"
 _CROP = (256, 128, 128)
 _ON_DISK = (1024, 2048, 2048)
+_CORES = ((256, 256, 256), (512, 512, 512), (1024, 512, 512))
 _RMS = 3e-5  # of the noise on disk [Jy/beam]
 
 
