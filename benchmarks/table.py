@@ -59,6 +59,8 @@ def rows() -> list[str]:
             f"| share of the machine's matrix-product rate ({speed['matrix_gflops']:.0f} GFLOP/s) | {share:.0%} |"
         )
     lines.append(f"| on a GPU (benchmarks/gpu.py) | {'see results/gpu.json' if figures('gpu') else NOT_MEASURED} |")
+    found = "see results/gpu_hi.json" if figures("gpu_hi") else NOT_MEASURED
+    lines.append(f"| searching HI cubes on a GPU (benchmarks/gpu_hi.py) | {found} |")
     return [*lines, "", *table_detect.rows(figures), "", *table_hi.rows(figures)]
 
 
