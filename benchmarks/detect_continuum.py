@@ -27,7 +27,7 @@ from record import RESULTS, record
 
 from pipeline.detect.adapt import adapt
 from pipeline.detect.apply import detect_image, detect_images
-from pipeline.detect.catalogue import make_catalogue
+from pipeline.detect.catalogue import make_catalogue, to_sdc1
 from pipeline.detect.choose import choose
 from pipeline.detect.continuum import NAMES
 from pipeline.detect.image import ContinuumImage
@@ -35,6 +35,7 @@ from pipeline.detect.judge import judge
 from pipeline.detect.labelled import LabelledArea
 from pipeline.detect.measures import threshold_for_purity
 from pipeline.detect.model import Model, load
+from pipeline.detect.official import has_signed_angles
 from pipeline.detect.pace import paced
 from pipeline.detect.predict import Search
 from pipeline.detect.residual import subtract
@@ -47,6 +48,7 @@ from pipeline.detect.truth import read_truth, response
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
 from pipeline.nn.cost import describe, total
+from pipeline.score.match import score
 from pipeline.score.sdc1 import Sdc1
 from pipeline.sky.catalogue import read_catalogue
 from pipeline.sky.geometry import sky_offsets
@@ -111,8 +113,10 @@ def ours(model: Model, place: fields.Labelled, symmetric: bool = False) -> dict[
         threshold = threshold_for_purity(probability, purity)
         if threshold is None:
             continue
-        kept = table[probability >= threshold]
-        result[f"asked {purity}"] = {name: figures(image, truth, kept)[name] for name in ("purity", "n_det", "score")}
+        kept = to_sdc1(table[probability >= threshold], has_signed_angles(truth))
+        found = score(CHALLENGE, kept, truth)
+        asked = {"purity": found.n_match / max(found.n_det, 1), "n_det": found.n_det, "score": found.score}
+        result[f"asked {purity}"] = asked
     pixels = float(np.prod(image.shape)) / 1e6
     return result | {
         "mpix_per_cpu_second": pixels / burnt,
