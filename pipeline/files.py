@@ -143,6 +143,16 @@ def _umask() -> int:
     return mask
 
 
+@contextmanager
+def scratch(folder: str | os.PathLike) -> Iterator[Path]:
+    """A folder that is gone before and afterwards, however it went; what writes into it makes it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write UTF-8 `text` to `path`, whole or not at all."""
     with atomic(path) as beside:

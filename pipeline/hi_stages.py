@@ -1,4 +1,4 @@
-"""What the sub-commands do for galaxies in cubes: simulating, training, searching and judging.
+"""What the sub-commands do for galaxies in cubes: simulating, training, adapting, searching, judging.
 
 Every import of a room is inside its stage, so that `fleming --help` need not load torch.
 """
@@ -38,16 +38,54 @@ def train(options: argparse.Namespace, settings, task) -> None:
     train_detector(task, options.out, seed=settings.seed, device=options.device, simulated=_folder(options, task))
 
 
+def adapt_task(options: argparse.Namespace, settings, task) -> None:
+    """What a task of the config says of adapting; the command line says where the model goes."""
+    from pipeline.hi.adapt import adapt
+    from pipeline.hi.task_cubes import adapted_cube
+
+    _check_task(options)
+    frame = adapted_cube(task, _folder(options, task))
+    adapt(
+        frame.cube,
+        options.model,
+        options.out,
+        task.adapt,
+        seed=settings.seed,
+        device=options.device,
+        continuum=frame.continuum,
+        limit_jy=task.frames.continuum_limit,
+    )
+
+
+def adapt_file(options: argparse.Namespace) -> None:
+    """Adapt to the cube that the command line names."""
+    from pipeline.detect_stages import settings_of
+    from pipeline.hi.adapt import adapt
+    from pipeline.hi.apply import CONTINUUM_LIMIT
+    from pipeline.hi.task_settings import HiAdaptSettings
+
+    _check_cubes(options)
+    if len(options.continuum or []) > 1:
+        raise UserError("fleming adapt", "has more than one --continuum for one cube", "give it once")
+    adapt(
+        options.image,
+        options.model,
+        options.out,
+        settings_of(HiAdaptSettings, {"minutes": options.minutes}, options.stage),
+        seed=42 if options.seed is None else options.seed,
+        device=options.device,
+        truth=options.truth,
+        continuum=options.continuum[0] if options.continuum else None,
+        beam=_beam(options.beam, options.stage),
+        limit_jy=CONTINUUM_LIMIT if options.continuum_limit is None else options.continuum_limit,
+    )
+
+
 def detect_task(options: argparse.Namespace, task) -> None:
     """What a task of the config says of detecting; the command line says where the results go."""
     from pipeline.hi.task_cubes import searched_cubes
 
-    given = [name for name in ("beam", "continuum", "continuum_limit") if getattr(options, name) is not None]
-    if given:
-        what = f"has both --config and --{given[0].replace('_', '-')}"
-        raise UserError("fleming detect", what, "keep one: the config says it for its tasks")
-    if options.model is None:
-        raise UserError("fleming detect", f"needs the model of task {options.task!r}", "name it by --model")
+    _check_task(options)
     cubes = [(frame.cube, frame.continuum) for frame in searched_cubes(task, _folder(options, task))]
     purity = task.purity if options.purity is None else options.purity
     symmetric = options.symmetries or task.look.symmetries
@@ -68,11 +106,7 @@ def _detect(options: argparse.Namespace, cubes, purity: float | None, symmetric:
     from pipeline.hi.apply import CONTINUUM_LIMIT, detect_cubes
     from pipeline.hi.stream import MEMORY
 
-    for name in _OF_IMAGES:
-        if getattr(options, name):
-            raise UserError(
-                "fleming detect", f"--{name.replace('_', '-')} is for images, not for cubes", "leave it out"
-            )
+    _check_cubes(options)
     detect_cubes(
         cubes,
         options.model,
@@ -82,7 +116,7 @@ def _detect(options: argparse.Namespace, cubes, purity: float | None, symmetric:
         symmetric=symmetric,
         device=options.device,
         fmt=options.format,
-        beam=_beam(options.beam),
+        beam=_beam(options.beam, options.stage),
         limit_jy=CONTINUUM_LIMIT if limit is None else limit,
         folder=options.chunks,
         candidates=options.candidates,
@@ -93,12 +127,30 @@ def _detect(options: argparse.Namespace, cubes, purity: float | None, symmetric:
 
 
 def check_images(options: argparse.Namespace) -> None:
-    """Refuse options that only a search of cubes has."""
+    """Refuse options that only cubes have."""
     for name in _OF_CUBES:
-        if getattr(options, name) is not None:
-            raise UserError(
-                "fleming detect", f"--{name.replace('_', '-')} is for cubes, not for images", "leave it out"
-            )
+        if getattr(options, name, None) is not None:
+            what = f"--{name.replace('_', '-')} is for cubes, not for images"
+            raise UserError(f"fleming {options.stage}", what, "leave it out")
+
+
+def _check_cubes(options: argparse.Namespace) -> None:
+    """Refuse options that only images have."""
+    for name in _OF_IMAGES:
+        if getattr(options, name):
+            what = f"--{name.replace('_', '-')} is for images, not for cubes"
+            raise UserError(f"fleming {options.stage}", what, "leave it out")
+
+
+def _check_task(options: argparse.Namespace) -> None:
+    """Refuse what the config says, and demand what it does not."""
+    given = [name for name in ("beam", "continuum", "continuum_limit") if getattr(options, name) is not None]
+    if given:
+        what = f"has both --config and --{given[0].replace('_', '-')}"
+        raise UserError(f"fleming {options.stage}", what, "keep one: the config says it for its tasks")
+    if options.model is None:
+        what = f"needs the model of task {options.task!r}"
+        raise UserError(f"fleming {options.stage}", what, "name it by --model")
 
 
 def evaluate(options: argparse.Namespace, settings, task) -> None:
@@ -123,7 +175,7 @@ def _folder(options: argparse.Namespace, task) -> Path | None:
     return options.simulated
 
 
-def _beam(given: list[float] | None):
+def _beam(given: list[float] | None, stage: str):
     """A beam of FWHM major, minor [arcsec] and position angle [deg], or of one width."""
     if given is None:
         return None
@@ -132,5 +184,5 @@ def _beam(given: list[float] | None):
     major, minor, angle = (*given, *given, 0.0) if len(given) == 1 else given if len(given) == 3 else (0, 0, 0)
     if not 0 < minor <= major < 3600 * 180:
         what = "--beam is not one width, or major, minor and position angle, in arcsec and degrees"
-        raise UserError("fleming detect", what, "give for example --beam 7 or --beam 8 6 30")
+        raise UserError(f"fleming {stage}", what, "give for example --beam 7 or --beam 8 6 30")
     return Beam(major / 3600, minor / 3600, angle)

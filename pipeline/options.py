@@ -211,14 +211,7 @@ def _detect(add):
         "--primary-beam", action="append", help="FITS image of the primary beam; once for all images, or once an image"
     )
     stage.add_argument("--symmetries", action="store_true", help="average over flips and turns, at 8 times the cost")
-    of_cubes = stage.add_argument_group("cubes")
-    of_cubes.add_argument(
-        "--beam", type=float, nargs="+", help="FWHM, or major, minor [arcsec] and angle [deg], instead of the header's"
-    )
-    of_cubes.add_argument(
-        "--continuum", action="append", help="FITS image or cube of the continuum, whose bright sources are left out"
-    )
-    of_cubes.add_argument("--continuum-limit", type=float, help="what is bright there [Jy/beam] (default 0.003)")
+    of_cubes = _cubes(stage)
     of_cubes.add_argument("--chunks", type=Path, help="folder for what is done, for a killed run to go on from")
     of_cubes.add_argument("--candidates", type=Path, help="write all that was looked at twice to this FITS catalogue")
     of_cubes.add_argument("--products", type=Path, help="folder for cubelet, maps and spectrum of every galaxy")
@@ -226,22 +219,38 @@ def _detect(add):
     of_cubes.add_argument("--memory", type=float, help="the most to take in GB (default 4)")
 
 
+def _cubes(stage):
+    """The options of whatever reads cubes."""
+    group = stage.add_argument_group("cubes")
+    group.add_argument(
+        "--beam", type=float, nargs="+", help="FWHM, or major, minor [arcsec] and angle [deg], instead of the header's"
+    )
+    group.add_argument(
+        "--continuum", action="append", help="FITS image or cube of the continuum, whose bright sources are left out"
+    )
+    group.add_argument("--continuum-limit", type=float, help="what is bright there [Jy/beam] (default 0.003)")
+    return group
+
+
 def _adapt(add):
     stage = add(
         "adapt",
         detect_stages.adapt,
-        "adapt a detector to an image's own noise, beam and depth; needs no labels",
+        "adapt a detector to the noise, beam and depth of an image or a cube; needs no labels",
         "fleming adapt image.fits --out adapted.safetensors",
         _any_task,
         _device,
         _out("the model file; its history is written beside it"),
     )
-    stage.add_argument("image", nargs="?", help="FITS image with beam and coordinates")
+    stage.add_argument("image", nargs="?", help="FITS image or cube with beam and coordinates")
     stage.add_argument("--model", type=Path, help="the model to start from (default: the one that ships)")
-    stage.add_argument("--minutes", type=float, help="time to train (default 3)")
-    stage.add_argument("--truth", help="table of the sources in part of the image, to learn from those pixels too")
+    stage.add_argument("--minutes", type=float, help="time to train (default 3, for cubes 10)")
+    stage.add_argument(
+        "--truth", help="table of the sources in part of the image, or in all of the cube, to learn from them too"
+    )
     stage.add_argument("--primary-beam", help="FITS image of the primary beam")
     stage.add_argument("--seed", type=_seed, help="seed of everything random (default 42)")
+    _cubes(stage)
 
 
 def _field(add):

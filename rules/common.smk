@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.config import dump_config, key_lines, validate
 from pipeline.detect.task_images import adapted_image, frame_files, labelled_frames, searched_images, simulated_frames
 from pipeline.errors import UserError
-from pipeline.hi.task_cubes import cube_files, judged_cubes, learnt_cubes, searched_cubes
+from pipeline.hi.task_cubes import adapted_cube, cube_files, judged_cubes, learnt_cubes, searched_cubes
 from pipeline.files import write_text
 
 # The module that each stage begins with; what it imports is found by itself.
@@ -27,6 +27,7 @@ FIRST_MODULE = {
     "evaluate_detector": "detect/evaluate.py",
     "simulate_cubes": "simulate/hi_files.py",
     "train_cubes": "hi/task.py",
+    "adapt_cubes": "hi/adapt.py",
     "detect_cubes": "hi/apply.py",
     "evaluate_cubes": "hi/evaluate.py",
     "figures": "report/figures.py",
@@ -203,10 +204,10 @@ def judged_files(wildcards):
     return list(cube_files(judged_cubes(SETTINGS.tasks[wildcards.task], simulated_of(wildcards))))
 
 
-def cube_model_of(wildcards):
-    """The model that a task on cubes trains, or else the one that it names."""
-    task = SETTINGS.tasks[wildcards.task]
-    return f"{RUN}/{wildcards.task}/model.safetensors" if task.trains else task.model
+def adapted_cube_files(wildcards):
+    """The cube that a model is adapted to, with its continuum."""
+    frame = adapted_cube(SETTINGS.tasks[wildcards.task], simulated_of(wildcards))
+    return list(cube_files([frame.model_copy(update={"truth": None})]))
 
 
 def products_option(wildcards):

@@ -57,10 +57,40 @@ rule train_cubes:
         " --out {output.model:q} --log {log:q}"
 
 
+rule adapt_cubes:
+    input:
+        cubes=adapted_cube_files,
+        model=first_model_of,
+        code=stage_code("adapt_cubes"),
+    output:
+        model=f"{RUN}/{{task}}/adapted.safetensors",
+        history=f"{RUN}/{{task}}/adapted-history.csv",
+    log:
+        f"{RUN}/logs/{{task}}/adapt_cubes.log",
+    benchmark:
+        f"{RUN}/benchmarks/{{task}}/adapt_cubes.tsv"
+    wildcard_constraints:
+        task=IN_CUBES,
+    threads: 2
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
+        gpu=0,
+    params:
+        config=CONFIG,
+        simulated=simulated_option,
+        settings=stage_settings("adapt", "frames.continuum_limit"),
+    message:
+        "{wildcards.task}: adapting the detector to the noise and beam of {input.cubes[0]}"
+    shell:
+        "fleming adapt --config {params.config:q} --task {wildcards.task} {params.simulated}"
+        " --model {input.model:q} --out {output.model:q} --log {log:q}"
+
+
 rule detect_cubes:
     input:
         cubes=searched_cube_files,
-        model=cube_model_of,
+        model=model_of,
         code=stage_code("detect_cubes"),
     output:
         fits=f"{RUN}/{{task}}/catalogue.fits",
@@ -98,7 +128,7 @@ rule detect_cubes:
 rule evaluate_cubes:
     input:
         cubes=judged_files,
-        model=cube_model_of,
+        model=model_of,
         catalogue=f"{RUN}/{{task}}/catalogue.fits",
         candidates=f"{RUN}/{{task}}/candidates.fits",
         code=stage_code("evaluate_cubes"),

@@ -2,9 +2,6 @@
 
 import logging
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +24,7 @@ from pipeline.detect.texture import texture
 from pipeline.detect.train import Detector, train_detector
 from pipeline.detect.truth import covered, read_truth, response
 from pipeline.errors import UserError
-from pipeline.files import check_distinct, check_output, write_text
+from pipeline.files import check_distinct, check_output, scratch, write_text
 from pipeline.learn.settings import TrainSettings
 from pipeline.provenance import provenance
 from pipeline.score.sdc1 import Sdc1
@@ -90,7 +87,7 @@ def adapt(
     )
     start = DetectorSettings(method=began.detector.layout.method, steps=_STEPS, held_out_steps=5, train=_TRAIN)
     chosen_settings = paced(began.detector, fields, start, settings.minutes, seed=seed, device=device)
-    with _scratch(out.parent / f"{out.stem}-checkpoint") as folder:
+    with scratch(out.parent / f"{out.stem}-checkpoint") as folder:
         detector = train_detector(
             fields, tests, NAMES, chosen_settings, folder, seed=seed, device=device, begin=began.detector
         )
@@ -104,16 +101,6 @@ def adapt(
         chosen.threshold,
         chosen.figures["purity"],
     )
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder that is gone afterwards, however it went: adapting never goes on from what an earlier one left."""
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _repeats(section: Section, practised: list[LabelledArea]) -> int:

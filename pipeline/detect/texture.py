@@ -36,8 +36,16 @@ def check_texture(image: ContinuumImage, trained: Sequence[dict], tolerance: flo
     """
     if not trained:
         return 0.0
-    found = texture(image)
-    known = [NoisePower.from_dict(stored) for stored in trained]
+    return compare(image.path, texture(image), [NoisePower.from_dict(stored) for stored in trained], tolerance)
+
+
+def compare(where: object, found: NoisePower, known: Sequence[NoisePower], tolerance: float = TOLERANCE) -> float:
+    """The distance of the noise that was found in `where` from the nearest of what is known.
+
+    Warns
+    -----
+    NoiseMismatchWarning : it is above `tolerance`.
+    """
     far = [distance(found, power) for power in known]
     nearest = int(np.argmin(far))
     if far[nearest] > tolerance:
@@ -45,11 +53,11 @@ def check_texture(image: ContinuumImage, trained: Sequence[dict], tolerance: flo
             power.correlation[power.lags, power.lags + 1 : power.lags + 3] for power in (found, known[nearest])
         )
         warnings.warn(
-            f"{image.path}: its noise has another texture than any that the model was trained on (autocorrelation at 1 "
+            f"{where}: its noise has another texture than any that the model was trained on (autocorrelation at 1 "
             f"and 2 pixels {here[0]:.2f}, {here[1]:.2f} against {there[0]:.2f}, {there[1]:.2f}; rms difference "
             f"{far[nearest]:.2f}, tolerance {tolerance:g}); run fleming adapt and detect with the adapted model.",
             NoiseMismatchWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return far[nearest]
 

@@ -42,6 +42,7 @@ from pipeline.hi.catalogue import galaxy_format, make_catalogue, write_galaxies
 from pipeline.hi.galaxies import VALUES
 from pipeline.hi.products import write_products
 from pipeline.hi.stream import MEMORY, detect_cube, file_state
+from pipeline.hi.texture import check_texture
 from pipeline.hi.thumbnails import thumbnails
 from pipeline.learn.device import pick_device
 from pipeline.sky.cube import CubeReader
@@ -106,7 +107,7 @@ def detect_cubes(
 
     Warns
     -----
-    BeamMismatchWarning : of a cube. PurityWarning, EmptySkyWarning : of the catalogue.
+    BeamMismatchWarning, NoiseMismatchWarning : of a cube. PurityWarning, EmptySkyWarning : of the catalogue.
     """
     written = [(path, galaxy_format(path, fmt)) for path in outs]
     written += [] if regions is None else [(regions, "regions")]
@@ -122,7 +123,7 @@ def detect_cubes(
         threshold_for_purity(np.zeros(0), purity)
     model = usable(model, pick_device(device or "auto"))
     start = time.perf_counter()
-    opened = together(_open, [(cube, beam, continuum, limit_jy) for cube, continuum in cubes])
+    opened = together(open_cube, [(cube, beam, continuum, limit_jy) for cube, continuum in cubes])
     noises = [_noise(reader, depends, folder) for reader, depends in opened]
     found = [
         search_cube(reader, noise, model, symmetric=symmetric, folder=folder, memory=memory, depends=depends)
@@ -203,7 +204,7 @@ def search_cube(
 
     Warns
     -----
-    BeamMismatchWarning
+    BeamMismatchWarning : or, where the beam is the model's, NoiseMismatchWarning.
     """
     model = usable(model, next(model.detector.network.parameters()).device)
     least, greatest = model.trained["beam"]
@@ -215,6 +216,8 @@ def search_cube(
             BeamMismatchWarning,
             2,
         )
+    else:
+        check_texture(reader, noise, model.trained)
     symmetric = model.symmetric if symmetric is None else symmetric
     search = Search(least=model.trained.get("least_logit", Search.least), radius=model.radius)
     found = detect_cube(reader, noise, model.detector, search, folder=folder, memory=memory, depends=depends)
@@ -252,10 +255,15 @@ def usable(model: str | os.PathLike | Model, device: torch.device) -> Model:
     return model
 
 
-def _open(
+def open_cube(
     path: str | os.PathLike, beam: Beam | None, continuum: str | os.PathLike | None, limit_jy: float
 ) -> tuple[CubeReader | MaskedReader, Any]:
-    """The cube without its bright continuum, and what says which voxels that leaves."""
+    """The cube without its bright continuum, and what says which voxels that leaves; arguments as in `detect_cubes`.
+
+    Raises
+    ------
+    UserError : the cube or its continuum cannot be used.
+    """
     reader = CubeReader(path, beam=beam)
     if reader.wcs is None:
         what = f"has no celestial coordinates ({reader.wcs_flaw})"

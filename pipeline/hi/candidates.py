@@ -15,7 +15,7 @@ from pipeline.detect.train import Detector
 from pipeline.hi.matched_filter import Matched, line_widths, make_bank, matched_snr
 from pipeline.hi.second_look import apart, second_look
 from pipeline.hi.stream import ChunkStore, Cube, Noise, ProgressLog, fingerprint, snr_reader
-from pipeline.sky.geometry import ARCSEC, ellipse_to_pixel
+from pipeline.hi.texture import beam_pixels
 
 # Candidates that are looked at between two files that a killed run goes on from.
 _BLOCK = 1024
@@ -72,9 +72,7 @@ def matched_features(centre: np.ndarray, reader: Cube, noise: Noise) -> tuple[np
     The filters are those of white noise seen through the beam, with line widths that suit each frequency.
     """
     read_snr = snr_reader(reader.read, noise)
-    beam, (y, x) = reader.beam, ([(side - 1) / 2] for side in reader.shape[1:])
-    axes = ([ARCSEC * axis] for axis in (beam.major, beam.minor))
-    pixels = tuple(float(part[0]) for part in ellipse_to_pixel(reader.wcs, x, y, *axes, [beam.pa]))
+    pixels = beam_pixels(reader)
     channel = np.clip(np.rint(centre[:, 0]), 0, reader.shape[0] - 1).astype(int)
     frequency, width = np.asarray(reader.frequency)[channel], np.asarray(reader.channel_hz)[channel]
     band = np.floor(np.log(frequency / np.min(reader.frequency)) / _BAND).astype(int)

@@ -21,7 +21,7 @@ from pipeline.hi.galaxies import NAMES
 from pipeline.hi.practice import Gallery, StampBatches, make_gallery
 from pipeline.hi.task_cubes import learnt_cubes
 from pipeline.hi.task_settings import HiTaskSettings, LabelledCube
-from pipeline.hi.texture import cube_texture, sky_like
+from pipeline.hi.texture import beam_pixels, cube_texture, sky_like
 from pipeline.learn.record import checkpoint_folder, write_record
 from pipeline.provenance import provenance
 from pipeline.simulate.hi_settings import HiSettings
@@ -96,14 +96,28 @@ def practised(
     depends: dict[str, Any] | None = None,
 ) -> Detector:
     """A detector, new or begun, after practice on the galaxies of a gallery; a tenth of them validates."""
-    held, learnt = gallery.split(int(_HELD_OUT * len(gallery)))
-    least = settings.objects.least_snr
-    begin = begin or new_detector([learnt.objects.take(learnt.objects.snr >= least)], 3, NAMES, settings, seed)
-    batches, fixed = (
-        StampBatches(part, sky, settings.crop, settings.train.batch, steps, seed + number, per_crop, least, texture)
+    batches, fixed = practice_batches(gallery, sky, texture, settings, per_crop, seed)
+    if begin is None:
+        learnt = batches.gallery.objects
+        begin = new_detector([learnt.take(learnt.snr >= settings.objects.least_snr)], 3, NAMES, settings, seed)
+    return train_on(batches, fixed, begin, settings, folder, seed=seed, device=device, depends=depends)
+
+
+def practice_batches(
+    gallery: Gallery,
+    sky: HiSettings,
+    texture: NoisePower | None,
+    settings: DetectorSettings,
+    per_crop: float,
+    seed: int,
+) -> tuple[StampBatches, StampBatches]:
+    """What is learnt from and, of other galaxies, what validates it."""
+    held, learnt = gallery.split(max(int(_HELD_OUT * len(gallery)), 1))
+    least, batch = settings.objects.least_snr, settings.train.batch
+    return tuple(
+        StampBatches(part, sky, settings.crop, batch, steps, seed + number, per_crop, least, texture)
         for number, (part, steps) in enumerate(((learnt, settings.steps), (held, settings.held_out_steps)))
     )
-    return train_on(batches, fixed, begin, settings, folder, seed=seed, device=device, depends=depends)
 
 
 def open_labelled(frame: LabelledCube, limit: float, density: float = 1.0) -> KnownCube:
@@ -139,6 +153,8 @@ def complete(
     trained = {
         "beam": [0.95 * min(beams), 1.05 * max(beams)],
         "channel_hz": float(np.median(cubes[0].reader.channel_hz)),
+        "beam_pixels": beam_pixels(cubes[0].reader),
+        # None is white noise smoothed by that beam.
         "noise": None if texture is None else texture.to_dict(),
         "least_logit": chosen.least_logit,
         "matched_threshold": chosen.matched_threshold,

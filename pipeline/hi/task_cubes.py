@@ -29,6 +29,13 @@ def searched_cubes(task: HiTaskSettings, simulated: Path | None) -> list[Searche
     return list(found.values())
 
 
+def adapted_cube(task: HiTaskSettings, simulated: Path | None) -> SearchedCube:
+    """The cube that the task's model is adapted to: the first to search that it does not train with, if there is one."""
+    known = {frame.cube for frame in task.frames.train}
+    cubes = searched_cubes(task, simulated)
+    return next((frame for frame in cubes if frame.cube not in known), cubes[0])
+
+
 def cube_files(frames: list[SearchedCube]) -> Iterator[str]:
     """The files that frames name, each once."""
     named = (path for frame in frames for path in (frame.cube, frame.continuum, getattr(frame, "truth", None)))

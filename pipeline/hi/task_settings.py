@@ -55,6 +55,15 @@ class PracticeSettings(Settings):
     )
 
 
+class HiAdaptSettings(Settings):
+    """How a model is adapted to a cube: by simulated galaxies in noise that matches its rms, texture and beam."""
+
+    minutes: float = Field(10.0, gt=0, le=1440, description="time to train, on this machine [minutes]")
+    galaxies: int = Field(4000, ge=100, description="galaxies without noise to learn from")
+    channels: int = Field(480, ge=96, le=8192, description="channels of the simulated cube that calibrates")
+    side: int = Field(512, ge=64, le=8192, description="its side on the sky [pixel]")
+
+
 class LookSettings(Settings):
     """The second look at what a scan found."""
 
@@ -98,6 +107,9 @@ class HiTaskSettings(Settings):
     frames: CubeSettings = Field(default=CubeSettings(), description="the cubes")
     practice: PracticeSettings = Field(default=PracticeSettings(), description="what is learnt from")
     model: str | None = Field(default=None, description="a trained model to use as it is, or to start from")
+    adapt: HiAdaptSettings | None = Field(
+        default=None, description="adapt the model to the first cube to search, without labels"
+    )
     detector: HiDetectorSettings = Field(
         default=HiDetectorSettings(), description="network, objects, loss and training"
     )
@@ -113,6 +125,8 @@ class HiTaskSettings(Settings):
             raise ValueError("needs simulate, frames.train, or a model")
         if not (self.simulates_cubes or self.frames.test or self.frames.detect):
             raise ValueError("frames names no cube to search; give frames.test or frames.detect")
+        if self.adapt is not None and self.model is None:
+            raise ValueError("adapt needs a model to start from; name it by model")
         if self.detector.method != "cells":
             raise ValueError("detector.method of cubes is cells")
         try:

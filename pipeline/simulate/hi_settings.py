@@ -6,6 +6,8 @@ from pipeline.settings import Settings
 
 REST_HZ = 1.420405752e9
 """Rest frequency of the 21 cm line of neutral hydrogen [Hz]."""
+HIGHEST_HZ = 0.995 * REST_HZ
+"""Where a simulated cube ends at the latest: beyond, galaxies need not recede [Hz]."""
 
 
 class HiSettings(Settings):
@@ -58,7 +60,7 @@ class HiSettings(Settings):
             raise ValueError("beam_arcsec must be at least 1.5 pixels wide")
         if not (-180 <= self.centre[0] <= 360 and -90 <= self.centre[1] <= 90):
             raise ValueError("centre must be a right ascension and a declination in degrees, from -90 to 90")
-        if self.lowest_hz + self.shape[0] * self.channel_hz > 0.995 * REST_HZ:
+        if self.lowest_hz + self.shape[0] * self.channel_hz > HIGHEST_HZ * (1 + 1e-12):
             raise ValueError("lowest_hz and shape must keep all channels below 1.413e9 Hz, where galaxies recede")
         return self
 
