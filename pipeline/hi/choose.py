@@ -8,6 +8,7 @@ import pandas as pd
 
 from pipeline.data.cube_noise import CubeNoise
 from pipeline.detect.calibrate import SMALL, Calibrator, Truth, fit_calibrator
+from pipeline.detect.objects import Objects
 from pipeline.detect.predict import Detections, Search
 from pipeline.detect.train import Detector
 from pipeline.errors import UserError
@@ -23,6 +24,8 @@ _LEAST = -4.0
 # The matches from whose score the threshold follows: those that are in doubt.
 _DOUBTFUL = (0.3, 0.8)
 _FEWEST = 30
+# The signal-to-noise ratio of galaxies that may cause a detection.
+_SEEN = 3.0
 
 
 @dataclass
@@ -82,14 +85,15 @@ def choose(
         for part, cube in zip(scans, cubes, strict=True)
     ]
     known = [_truth(part, cube) for part, cube in zip(found, cubes, strict=True)]
-    matched = np.concatenate([truth.matched for truth, _ in known])
+    matched = np.concatenate([truth.matched for truth, *_ in known])
     if matched.sum() < _FEWEST:
         what = f"has only {matched.sum()} galaxies that the detector finds, too few to calibrate with"
         raise UserError("validation cube", what, "make it larger or denser, or train for longer")
-    weights = [np.where(truth.matched, 1 / cube.density, 1.0) for (truth, _), cube in zip(known, cubes, strict=True)]
+    # What a galaxy causes is as many times too frequent as galaxies are, matched or not.
+    weights = [np.where(caused, 1 / cube.density, 1.0) for (_, _, caused), cube in zip(known, cubes, strict=True)]
     calibrator = fit_calibrator(
         [part.detections for part in found],
-        [truth for truth, _ in known],
+        [truth for truth, *_ in known],
         seed,
         extra=[part.features for part in found],
         weights=weights,
@@ -99,7 +103,7 @@ def choose(
     probability = np.concatenate(
         [calibrator.apply(part.detections, names, part.features).probability for part in found]
     )
-    total, weight = np.concatenate([total for _, total in known]), np.concatenate(weights)
+    total, weight = np.concatenate([total for _, total, _ in known]), np.concatenate(weights)
     doubtful = matched & (probability > _DOUBTFUL[0]) & (probability < _DOUBTFUL[1])
     gain = float(total[doubtful if doubtful.sum() >= _FEWEST else matched].mean())
     threshold = 1 / (1 + gain)
@@ -138,8 +142,8 @@ def official_rows(detections: Detections, cube: CubeReader) -> pd.DataFrame:
     return pd.DataFrame(place | said)[Sdc2.names()]
 
 
-def _truth(found: Candidates, cube: KnownCube) -> tuple[Truth, np.ndarray]:
-    """What each candidate truly is by the match of SDC2, and the score (n,) of each match."""
+def _truth(found: Candidates, cube: KnownCube) -> tuple[Truth, np.ndarray, np.ndarray]:
+    """What each candidate truly is by the match of SDC2, the score (n,) of a match, and whether a galaxy causes it."""
     detections = found.detections
     objects = to_objects(cube.truth, cube.reader, lambda at: cube.noise.at_positions(at)[1])
     matches = score(Sdc2(), official_rows(detections, cube.reader), cube.truth).matches
@@ -150,7 +154,16 @@ def _truth(found: Candidates, cube: KnownCube) -> tuple[Truth, np.ndarray]:
     truth.values[matches.submission] = objects.values[matches.truth]
     total = np.zeros(n)
     total[matches.submission] = matches.total
-    return truth, total
+    caused = truth.matched | _beside(detections.centre, objects.take(objects.snr > _SEEN))
+    return truth, total, caused
+
+
+def _beside(centre: np.ndarray, objects: Objects) -> np.ndarray:
+    """Which of the places (n, 3) lie in the box of an object."""
+    inside = np.zeros(len(centre), bool)
+    for middle, size in zip(objects.centre, objects.size, strict=True):
+        inside |= (np.abs(centre - middle) <= size / 2).all(1)
+    return inside
 
 
 def _best_cut(rank: np.ndarray, matched: np.ndarray, total: np.ndarray, weight: np.ndarray) -> float:
