@@ -29,7 +29,7 @@ def field(options: argparse.Namespace) -> None:
         given["beam_arcsec"] = (*options.beam_arcsec * 2, 0.0)
     if options.save_primary_beam is not None and options.primary_beam is None:
         raise UserError("fleming field", "has no primary beam to save", "give --primary-beam, its FWHM in degrees")
-    settings = settings_of(ContinuumSettings, given, options.stage)
+    settings = _settings(ContinuumSettings, given, options.stage)
     if settings.shapes is not None and not Path(settings.shapes).is_dir():
         raise UserError("fleming field, --shapes", f"{settings.shapes} is no folder", "name a folder of FITS images")
     written = [path for path in (options.out, options.truth, options.save_primary_beam) if path is not None]
@@ -58,11 +58,13 @@ def adapt(options: argparse.Namespace) -> None:
         image, beam, seed = options.image, options.primary_beam, options.seed
         if image is None:
             raise UserError("fleming adapt", "needs an image", "name one, or a task by --config and --task")
+        given = {"minutes": options.minutes}
         if _axes(options.model) == 3:
-            hi_stages.adapt_file(options)
+            from pipeline.hi.task_settings import HiAdaptSettings
+
+            hi_stages.adapt_file(options, _settings(HiAdaptSettings, given, options.stage))
             return
-        given = {"minutes": options.minutes} if options.minutes is not None else {}
-        how = settings_of(AdaptSettings, given, options.stage)
+        how = _settings(AdaptSettings, given, options.stage)
     else:
         from pipeline.detect.task_images import adapted_image
 
@@ -251,7 +253,7 @@ def _model(options: argparse.Namespace) -> Path:
     return shipped_model()
 
 
-def settings_of(kind, given: dict, stage: str):
+def _settings(kind, given: dict, stage: str):
     """Settings of class `kind` from the options of a command; what is refused is named by its option."""
     from pydantic import ValidationError
 

@@ -57,12 +57,10 @@ def adapt_task(options: argparse.Namespace, settings, task) -> None:
     )
 
 
-def adapt_file(options: argparse.Namespace) -> None:
-    """Adapt to the cube that the command line names."""
-    from pipeline.detect_stages import settings_of
+def adapt_file(options: argparse.Namespace, how) -> None:
+    """Adapt to the cube that the command line names, by the settings `how`."""
     from pipeline.hi.adapt import adapt
     from pipeline.hi.apply import CONTINUUM_LIMIT
-    from pipeline.hi.task_settings import HiAdaptSettings
 
     _check_cubes(options)
     if len(options.continuum or []) > 1:
@@ -71,7 +69,7 @@ def adapt_file(options: argparse.Namespace) -> None:
         options.image,
         options.model,
         options.out,
-        settings_of(HiAdaptSettings, {"minutes": options.minutes}, options.stage),
+        how,
         seed=42 if options.seed is None else options.seed,
         device=options.device,
         truth=options.truth,

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from pipeline.data.cube_noise import CubeNoise, measure_cube_noise
 from pipeline.detect.model import Model, load
-from pipeline.detect.pace import TRIED, paced_on
+from pipeline.detect.pace import paced_on
+from pipeline.detect.train import train_on
 from pipeline.errors import UserError
 from pipeline.files import check_distinct, check_output, scratch
 from pipeline.hi.apply import CONTINUUM_LIMIT, check_hi, open_cube
@@ -18,7 +19,7 @@ from pipeline.hi.choose import KnownCube, choose
 from pipeline.hi.evaluate import read_truth
 from pipeline.hi.galaxies import to_objects
 from pipeline.hi.practice import SkyGeometry, make_gallery
-from pipeline.hi.task import complete, open_labelled, practice_batches, practised
+from pipeline.hi.task import complete, open_labelled, practice_batches
 from pipeline.hi.task_settings import HiAdaptSettings, HiTaskSettings, LabelledCube
 from pipeline.hi.texture import cube_texture, sky_like
 from pipeline.learn.device import pick_device
@@ -83,14 +84,12 @@ def adapt(
     log.info("practising on galaxies in a median rms of %.3g Jy/beam", np.nanmedian(noise.rms))
     gallery = make_gallery(sky, settings.galaxies, seed, told.practice.least_snr, texture)
     start = told.detector.model_copy(update={"steps": _STEPS, "held_out_steps": _HELD_OUT_STEPS, "train": _TRAIN})
-    per_crop = told.practice.per_crop
-    tried, _ = practice_batches(gallery, sky, texture, start.model_copy(update={"steps": TRIED}), per_crop, seed)
+    batches, fixed = practice_batches(gallery, sky, texture, start, told.practice.per_crop, seed)
+    # Beside a GPU the batches are made while it computes.
     making = where.type == "cpu"
-    paced = paced_on(began.detector, tried, start, settings.minutes, device=device, making=making)
+    paced = paced_on(began.detector, batches, start, settings.minutes, device=device, making=making)
     with scratch(out.parent / f"{out.stem}-checkpoint") as folder:
-        detector = practised(
-            gallery, sky, texture, paced, per_crop, folder, seed=seed, device=device, begin=began.detector
-        )
+        detector = train_on(batches, fixed, began.detector, paced, folder, seed=seed, device=device)
         detector.network.eval()
         known = [_simulated(sky, settings, noise, texture, folder / "validation", seed), *real]
         chosen = choose(detector, known, began.radius, began.symmetric, told.look.candidates, seed)
@@ -145,7 +144,7 @@ def validation_sky(sky: HiSettings, settings: HiAdaptSettings, seed: int) -> HiS
     area = shape[1] * shape[2] * (small.pixel_arcsec / 3600) ** 2
     count = expected_count(small, area, (lowest, lowest + shape[0] * small.channel_hz))
     factor = min(_WANTED / max(count * seen, 1e-9), _FULLEST / max(count * filled, 1e-9))
-    return small.model_copy(update={"density": small.density * max(factor, 1.0)})
+    return small.model_copy(update={"density": small.density * float(max(factor, 1.0))})
 
 
 def channel_levels(noise: CubeNoise, channels: int) -> np.ndarray:

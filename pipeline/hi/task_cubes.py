@@ -30,7 +30,7 @@ def searched_cubes(task: HiTaskSettings, simulated: Path | None) -> list[Searche
 
 
 def adapted_cube(task: HiTaskSettings, simulated: Path | None) -> SearchedCube:
-    """The cube that the task's model is adapted to: the first to search that it does not train with, if there is one."""
+    """The cube to adapt the model to: the first to search, of those that it does not train with if there are any."""
     known = {frame.cube for frame in task.frames.train}
     cubes = searched_cubes(task, simulated)
     return next((frame for frame in cubes if frame.cube not in known), cubes[0])
