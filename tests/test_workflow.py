@@ -148,6 +148,7 @@ DETECTION = {
     },
     "adapted": {"kind": "detect", "model": "m.safetensors", "adapt": {}, "frames": {"detect": ["c.fits"]}},
     "plain": {"kind": "detect", "model": "m.safetensors", "frames": {"detect": ["c.fits", "a.fits"]}},
+    "cubes": {"kind": "hi", "model": "m.safetensors", "adapt": {}, "frames": {"detect": [{"cube": "c.fits"}]}},
 }
 
 
@@ -176,6 +177,7 @@ def test_each_task_that_detects_runs_the_stages_that_it_needs(planned):
         "labelled": always | {"train_detector"},
         "adapted": always | {"adapt_detector"},
         "plain": always,
+        "cubes": {"adapt_cubes", "detect_cubes", "evaluate_cubes", "figures"},
     }
 
 
@@ -196,6 +198,13 @@ def test_what_is_made_is_what_the_next_stage_reads(planned, name, model):
         if (name, rule) in planned:
             assert ("--simulated out/simulated/simulated " in planned[name, rule]) == (name == "simulated")
             assert model in planned[name, rule]
+
+
+def test_cubes_are_searched_with_the_adapted_model(planned):
+    model, catalogue = "out/cubes/adapted.safetensors", "out/cubes/catalogue.fits"
+    assert f"--model m.safetensors --out {model} " in planned["cubes", "adapt_cubes"]
+    assert f"--model {model} --out {catalogue} " in planned["cubes", "detect_cubes"]
+    assert f"--model {model} --catalogue {catalogue} " in planned["cubes", "evaluate_cubes"]
 
 
 def test_every_command_of_the_workflow_is_one_that_fleming_knows(planned):
