@@ -123,6 +123,8 @@ def test_the_batch_and_the_order_do_not_matter(ndim):
 def test_a_cube_turned_any_way_is_seen_alike():
     sky = Sky(3)
     found = scattered(sky, 6)
+    # Where there is nothing but the sky beyond an edge, boxes on either side of the middle are equally good.
+    found.centre = np.clip(found.centre, 4, np.array(sky.shape) - 5)
     here = sky.look(found)
     snr = sky.snr
     for turn in symmetries(3)[3::4]:
