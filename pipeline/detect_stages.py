@@ -59,9 +59,10 @@ def adapt(options: argparse.Namespace) -> None:
         if image is None:
             raise UserError("fleming adapt", "needs an image", "name one, or a task by --config and --task")
         given = {"minutes": options.minutes}
-        if _axes(options.model) == 3:
+        if _axes(options.model, image) == 3:
             from pipeline.hi.task_settings import HiAdaptSettings
 
+            options.model = _model(options, 3)
             hi_stages.adapt_file(options, _settings(HiAdaptSettings, given, options.stage))
             return
         how = _settings(AdaptSettings, given, options.stage)
@@ -99,7 +100,8 @@ def detect(options: argparse.Namespace) -> None:
     if options.config is None:
         if not options.images:
             raise UserError("fleming detect", "needs an image", "name one or more, or a task by --config and --task")
-        if _axes(options.model) == 3:
+        if _axes(options.model, options.images[0]) == 3:
+            options.model = _model(options, 3)
             hi_stages.detect_files(options)
             return
         images = _images(options)
@@ -234,23 +236,31 @@ def _images(options: argparse.Namespace) -> list[tuple[str, str | None]]:
     return list(zip(options.images, beams * len(options.images) if len(beams) == 1 else beams, strict=True))
 
 
-def _axes(model: Path | None) -> int:
-    """How many axes the frames have that a model is for; what is no model of a detector is refused later."""
+def _axes(model: Path | None, frame: str) -> int:
+    """How many axes the frames have that a model is for, or without one those of a frame.
+
+    What is no model of a detector, or no frame, is refused later.
+    """
     if model is None:
-        return 2
+        from pipeline.sky.frame import frame_info
+
+        try:
+            return sum(side > 1 for side in frame_info(frame).shape)
+        except UserError:
+            return 2
     from pipeline.learn.model_file import read_description
 
     layout = read_description(model).get("layout")
     return len(layout.get("reduction", "  ")) if isinstance(layout, dict) else 2
 
 
-def _model(options: argparse.Namespace) -> Path:
-    """The model file that is named, else the one that ships."""
+def _model(options: argparse.Namespace, axes: int = 2) -> Path:
+    """The model file that is named, else the one that ships for frames of so many axes."""
     if options.model is not None:
         return options.model
     from pipeline.detect.shipped import shipped_model
 
-    return shipped_model()
+    return shipped_model(axes)
 
 
 def _settings(kind, given: dict, stage: str):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import pipeline
-from pipeline.detect.shipped import shipped_model
+from pipeline.detect.shipped import NAMES, shipped_model
 from pipeline.errors import UserError
 from pipeline.learn.model_file import read_description
 
@@ -50,7 +50,8 @@ def test_weights_that_are_nowhere_are_said_to_be(clone, monkeypatch):
         shipped_model()
 
 
-def test_the_shipped_weights_name_no_place_on_the_machine_that_made_them():
-    weights = Path(__file__).parents[2] / "resources" / "continuum.safetensors"
+@pytest.mark.parametrize("name", NAMES.values())
+def test_the_shipped_weights_name_no_place_on_the_machine_that_made_them(name):
+    weights = Path(__file__).parents[2] / "resources" / name
     told = json.dumps(read_description(weights))
     assert '"/' not in told
