@@ -97,7 +97,11 @@ def detect_files(options: argparse.Namespace) -> None:
         what = f"has {len(beams)} continuum images for {len(options.images)} cubes"
         raise UserError("fleming detect", what, "give --continuum once for all, or once a cube")
     cubes = list(zip(options.images, beams * len(options.images) if len(beams) == 1 else beams, strict=True))
-    _detect(options, cubes, options.purity, options.symmetries or None, options.continuum_limit)
+    limit = options.continuum_limit
+    if limit is not None and not limit > 0:
+        what = f"--continuum-limit {limit:g} leaves no sky to search"
+        raise UserError("fleming detect", what, "give a brightness in Jy/beam such as 0.003")
+    _detect(options, cubes, options.purity, options.symmetries or None, limit)
 
 
 def _detect(options: argparse.Namespace, cubes, purity: float | None, symmetric: bool | None, limit: float | None):

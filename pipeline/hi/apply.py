@@ -41,11 +41,12 @@ from pipeline.hi.candidates import look_again
 from pipeline.hi.catalogue import galaxy_format, make_catalogue, write_galaxies
 from pipeline.hi.galaxies import VALUES
 from pipeline.hi.products import write_products
-from pipeline.hi.stream import MEMORY, detect_cube, file_state
+from pipeline.hi.stream import MEMORY, chunk_sides, detect_cube, file_state
 from pipeline.hi.texture import check_texture
 from pipeline.hi.thumbnails import thumbnails
 from pipeline.learn.device import pick_device
 from pipeline.sky.cube import CubeReader
+from pipeline.sky.geometry import ARCSEC
 from pipeline.sky.headers import Beam
 
 log = logging.getLogger("fleming")
@@ -124,6 +125,9 @@ def detect_cubes(
     model = usable(model, pick_device(device or "auto"))
     start = time.perf_counter()
     opened = together(open_cube, [(cube, beam, continuum, limit_jy) for cube, continuum in cubes])
+    for reader, _ in opened:
+        # Too little memory is told before the noise is measured, which of a large cube takes minutes.
+        chunk_sides(reader.shape, model.detector.network, Search(radius=model.radius), memory)
     noises = [_noise(reader, depends, folder) for reader, depends in opened]
     found = [
         search_cube(reader, noise, model, symmetric=symmetric, folder=folder, memory=memory, depends=depends)
@@ -268,12 +272,14 @@ def open_cube(
     if reader.wcs is None:
         what = f"has no celestial coordinates ({reader.wcs_flaw})"
         raise UserError(path, what, "correct the WCS cards of its header")
+    # Pixels that are not square are refused here, not after the noise is measured.
+    log.debug("%s: pixels of %.4g arcsec", reader.path, ARCSEC * reader.pixel_scale)
     if reader.note:
         log.info("%s %s", reader.path, reader.note)
     if continuum is None:
         return reader, None
     mask = continuum_mask(continuum, reader, limit_jy)
-    log.info("%s: %.2g %% of the sky is left out for its continuum", reader.path, 100 * mask.mean())
+    log.info("%s: %.3g %% of the sky is left out for its continuum", reader.path, 100 * mask.mean())
     return MaskedReader(reader, mask), hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
 
 

@@ -223,4 +223,6 @@ def _check_axes(info: FrameInfo, kind: str, source: object) -> None:
     real = [length for length in info.shape if length > 1]
     if len(real) > KINDS[kind]:
         size = " x ".join(str(length) for length in real)
-        raise UserError(source, f"is a cube of {size} pixels, not an {kind}", "give one plane of it")
+        raise UserError(
+            source, f"is a cube of {size} pixels, not an {kind}", "give one plane of it, or a model of cubes by --model"
+        )

@@ -217,7 +217,10 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "cut.fits.gz").write_bytes(gzip.compress(path.read_bytes())[:3000])
     assert "damaged" in refusal(tmp_path / "cut.fits.gz")
     cube = store(tmp_path / "cube.fits", pixels("cube")[None], header(4))
-    assert "is a cube of 5 x 17 x 13 pixels, not an image; give one plane of it." in refusal(cube)
+    assert (
+        "is a cube of 5 x 17 x 13 pixels, not an image; give one plane of it, or a model of cubes by --model."
+        in refusal(cube)
+    )
     assert "is not a cube" in refusal(path, kind="cube")
     assert "has no HDU 3" in refusal(path, hdu=3)
     assert "is not an image" in refusal(store(tmp_path / "line.fits", pixels()[0], header(1)))
