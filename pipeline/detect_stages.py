@@ -15,6 +15,9 @@ from pipeline.errors import UserError, UserErrors
 
 log = logging.getLogger("fleming")
 
+# Columns that tell a catalogue of fleming detect from an official one.
+_OWN = {"sdc1": {"deconvolved_major", "core_fraction"}, "sdc2": {"line_flux", "inclination", "frequency_error"}}
+
 
 def field(options: argparse.Namespace) -> None:
     from pipeline.files import check_distinct, check_output
@@ -175,24 +178,36 @@ def _submission(catalogue: Path, challenge: str, truth: Path) -> Iterator[Path]:
 
     Position angles are counted as in the truth table.
     """
-    from pipeline.sky.catalogue import FORMATS, read_catalogue
-
-    own = None
-    kind = FORMATS.get(catalogue.suffix.lower(), "csv")
-    if challenge == "sdc1" and (kind != "csv" or "deconvolved_major" in _first_line(catalogue)):
-        own = read_catalogue(catalogue, kind)
-    if own is None or not {"deconvolved_major", "core_fraction"} <= set(own.colnames):
+    own = _own_catalogue(catalogue, challenge)
+    if own is None:
         yield catalogue
         return
-    from pipeline.detect.catalogue import to_sdc1
-    from pipeline.detect.official import has_signed_angles
-    from pipeline.detect.truth import read_truth
-    from pipeline.score.write import write_sdc1
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{catalogue.stem}.txt")
-        write_sdc1(to_sdc1(own, has_signed_angles(read_truth(truth))), path)
+        if challenge == "sdc2":
+            from pipeline.hi.catalogue import write_galaxies
+
+            write_galaxies(own, path, "sdc2")
+        else:
+            from pipeline.detect.catalogue import to_sdc1
+            from pipeline.detect.official import has_signed_angles
+            from pipeline.detect.truth import read_truth
+            from pipeline.score.write import write_sdc1
+
+            write_sdc1(to_sdc1(own, has_signed_angles(read_truth(truth))), path)
         yield path
+
+
+def _own_catalogue(path: Path, challenge: str):
+    """The table of a catalogue of fleming detect, of what the challenge is about; None of any other file."""
+    from pipeline.sky.catalogue import FORMATS, read_catalogue
+
+    needed = _OWN[challenge]
+    kind = FORMATS.get(path.suffix.lower(), "csv")
+    if kind == "csv" and not all(name in _first_line(path) for name in needed):
+        return None
+    own = read_catalogue(path, kind)
+    return own if needed <= set(own.colnames) else None
 
 
 def _first_line(path: Path) -> str:
