@@ -38,7 +38,7 @@ def _guarded(options: argparse.Namespace) -> int:
             log.error("fleming: %s", problem)
         return 2
     except KeyboardInterrupt:
-        log.error("fleming: interrupted; run the same command again to go on from the last whole epoch.")
+        log.error("fleming: interrupted; run the same command again to go on from what is done.")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

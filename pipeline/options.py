@@ -198,11 +198,13 @@ def _detect(add):
         "fleming detect image.fits --out catalogue.fits --purity 0.95 --regions catalogue.reg",
         _any_task,
         _device,
-        _out("the catalogue: .fits, .ecsv, .vot, .csv, or .txt for the SDC1; again for a second one", many=True),
+        _out("the catalogue: .fits, .ecsv, .vot, .csv, or .txt for the SDC; again for a second one", many=True),
     )
     stage.add_argument("images", nargs="*", metavar="image", help="FITS images or cubes with beam and coordinates")
     stage.add_argument("--model", type=Path, help="a model of fleming train or adapt (default: the one that ships)")
-    stage.add_argument("--purity", type=float, help="wanted share of true sources (default: maximise the SDC1 score)")
+    stage.add_argument(
+        "--purity", type=float, help="wanted share of true sources (default: maximise the score of the SDC)"
+    )
     stage.add_argument("--regions", type=Path, help="write DS9 regions to this file too")
     stage.add_argument(
         "--format", choices=FORMATS, help="format of every catalogue (default: by the ending of its name)"
@@ -210,7 +212,11 @@ def _detect(add):
     stage.add_argument(
         "--primary-beam", action="append", help="FITS image of the primary beam; once for all images, or once an image"
     )
-    stage.add_argument("--symmetries", action="store_true", help="average over flips and turns, at 8 times the cost")
+    stage.add_argument(
+        "--symmetries",
+        action="store_true",
+        help="average over flips and turns, at 8 times the cost; of cubes 16, around candidates",
+    )
     of_cubes = _cubes(stage)
     of_cubes.add_argument("--chunks", type=Path, help="folder for what is done, for a killed run to go on from")
     of_cubes.add_argument("--candidates", type=Path, help="write all that was looked at twice to this FITS catalogue")
