@@ -122,7 +122,8 @@ def sources_of(wildcards):
 def simulated_of(wildcards):
     """The folder of a detection task's simulated field or cubes, or None."""
     task = SETTINGS.tasks[wildcards.task]
-    return Path(RUN, wildcards.task, "simulated") if task.simulate is not None else None
+    simulates = task.simulates_cubes if task.kind == "hi" else task.simulate is not None
+    return Path(RUN, wildcards.task, "simulated") if simulates else None
 
 
 def simulated_option(wildcards):

@@ -150,6 +150,18 @@ DETECTION = {
     "plain": {"kind": "detect", "model": "m.safetensors", "frames": {"detect": ["c.fits", "a.fits"]}},
     "cubes": {"kind": "hi", "model": "m.safetensors", "adapt": {}, "frames": {"detect": [{"cube": "c.fits"}]}},
 }
+CUBES = {
+    "sky": {"kind": "hi", "simulate": {"shape": [32, 32, 32]}, "products": True},
+    "challenge": {
+        "kind": "hi",
+        "simulate": {"width_factor": 1.37},
+        "frames": {
+            "train": [{"cube": "a.fits", "continuum": "c.fits", "truth": "a.csv"}],
+            "detect": [{"cube": "beam.fits", "continuum": "c.fits"}],
+        },
+    },
+    "given": {"kind": "hi", "model": "m.safetensors", "frames": {"test": [{"cube": "a.fits", "truth": "a.csv"}]}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +172,7 @@ def planned(tmp_path_factory):
     for name in ("a.fits", "c.fits", "a.csv", "b.csv", "beam.fits", "m.safetensors", "my.csv"):
         (folder / name).touch()
     stars = {"kind": "classify", "input": {"manifest": "my.csv", "kind": "image"}, "network": "C-4.3 GMP D-2"}
-    (folder / "my.yaml").write_text(yaml.safe_dump({"run": "out", "tasks": {"stars": stars, **DETECTION}}))
+    (folder / "my.yaml").write_text(yaml.safe_dump({"run": "out", "tasks": {"stars": stars, **DETECTION, **CUBES}}))
     dry = run(folder, "--dry-run", "--printshellcmds")
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert not (folder / "out").exists()
@@ -170,14 +182,17 @@ def planned(tmp_path_factory):
 
 
 def test_each_task_that_detects_runs_the_stages_that_it_needs(planned):
-    always = {"detect", "evaluate_detector", "figures"}
-    assert {name: {rule for task, rule in planned if task == name} for name in ("stars", *DETECTION)} == {
+    always, in_cubes = {"detect", "evaluate_detector", "figures"}, {"detect_cubes", "evaluate_cubes", "figures"}
+    assert {name: {rule for task, rule in planned if task == name} for name in ("stars", *DETECTION, *CUBES)} == {
         "stars": {"ingest", "train", "classify", "evaluate", "figures"},
         "simulated": always | {"simulate_field", "train_detector"},
         "labelled": always | {"train_detector"},
         "adapted": always | {"adapt_detector"},
         "plain": always,
         "cubes": {"adapt_cubes", "detect_cubes", "evaluate_cubes", "figures"},
+        "sky": in_cubes | {"simulate_cubes", "train_cubes"},
+        "challenge": in_cubes | {"train_cubes"},
+        "given": in_cubes,
     }
 
 
@@ -205,6 +220,27 @@ def test_cubes_are_searched_with_the_adapted_model(planned):
     assert f"--model m.safetensors --out {model} " in planned["cubes", "adapt_cubes"]
     assert f"--model {model} --out {catalogue} " in planned["cubes", "detect_cubes"]
     assert f"--model {model} --catalogue {catalogue} " in planned["cubes", "evaluate_cubes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("sky", "out/sky/model.safetensors"),
+        ("challenge", "out/challenge/model.safetensors"),
+        ("given", "m.safetensors"),
+    ],
+)
+def test_what_is_made_of_cubes_is_what_the_next_stage_reads(planned, name, model):
+    catalogue, candidates = f"out/{name}/catalogue.fits", f"out/{name}/candidates.fits"
+    detect, evaluate = planned[name, "detect_cubes"], planned[name, "evaluate_cubes"]
+    assert f"--model {model} --out {catalogue} " in detect
+    assert f"--out out/{name}/submission.txt " in detect
+    assert f"--candidates {candidates} --chunks out/{name}/chunks --page out/{name} " in detect
+    assert f"--model {model} --catalogue {catalogue} --candidates {candidates} " in evaluate
+    assert (f"--products out/{name}/galaxies " in detect) == (name == "sky")
+    for rule in ("train_cubes", "detect_cubes", "evaluate_cubes"):
+        if (name, rule) in planned:
+            assert ("--simulated out/sky/simulated " in planned[name, rule]) == (name == "sky")
 
 
 def test_every_command_of_the_workflow_is_one_that_fleming_knows(planned):
