@@ -225,3 +225,9 @@ def empty_work(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     return Work(folder)
+
+
+@pytest.fixture(scope="session")
+def workplace():
+    """A function (folder) that gives the helpers for a folder of one's own; commands run in the current one."""
+    return Work

@@ -1,5 +1,7 @@
 """Cubes without a file, with voxels or without, galaxies in them, detections and catalogues."""
 
+import contextlib
+import shutil
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -196,3 +198,66 @@ def galaxies():
 def sky(galaxies):
     """150 galaxies of 2 to 20 times the noise."""
     return galaxies(150, 1)
+
+
+HI_RUN = """\
+run: results
+tasks:
+  hi:
+    kind: hi
+    simulate: {shape: [128, 64, 64], noise: 0.05, density: 120, flux_limit: 5}
+    practice: {galaxies: 150, per_crop: 4, density: 2}
+    detector:
+      network: C-24.4_s4_valid_linear C-24.1x3x3_linear C-24.5x1x1 R-24.1x3x3+5x1x1
+      steps: 20
+      held_out_steps: 2
+      crop: [64, 24, 24]
+      train: {epochs: 8, batch: 4, learning_rate: 1e-2, warmup: 0.5, ema: 0.9, clip: 2, patience: 0}
+    look: {candidates: 20}
+    products: true
+"""
+HI_TASK = "--config run.yaml --task hi --simulated results/hi/simulated"
+HI_DETECT = (
+    "detect {task} --model results/hi/model.safetensors --out {to}/catalogue.fits --out {to}/catalogue.ecsv"
+    " --out {to}/submission.txt --regions {to}/catalogue.reg --candidates {to}/candidates.fits --chunks {to}/chunks"
+)
+
+
+@pytest.fixture(scope="session")
+def hi_run(tmp_path_factory, workplace):
+    """The folder of a run of a task on galaxies, whose sky is small, bright and quiet: all stages are done."""
+    folder = tmp_path_factory.mktemp("galaxies")
+    work = workplace(folder)
+    work.write("run.yaml", HI_RUN)
+    to, model = "results/hi", "results/hi/model.safetensors"
+    with contextlib.chdir(folder):
+        for command in (
+            f"simulate --config run.yaml --task hi --out {to}/simulated",
+            f"train {HI_TASK} --out {model}",
+            HI_DETECT.format(task=HI_TASK, to=to) + f" --products {to}/galaxies --page {to}",
+            f"evaluate {HI_TASK} --model {model} --catalogue {to}/catalogue.fits --candidates {to}/candidates.fits"
+            f" --out {to}/metrics.json",
+            f"figures {to}",
+            "report --config run.yaml --out results/report.html",
+        ):
+            code, lines = work.run(f"{command} --log run.log")
+            assert code == 0, "\n".join(lines) + work.path("run.log").read_text()
+            assert not [line for line in lines if line.startswith("fleming: warning")], lines
+    return folder
+
+
+@pytest.fixture
+def hi_detect():
+    """A function (folder) that gives the command that searches the test cube, with all results in a folder."""
+    return lambda to: HI_DETECT.format(task=HI_TASK, to=to)
+
+
+@pytest.fixture
+def hi_work(hi_run, workplace, tmp_path, monkeypatch):
+    """A fresh folder as the current one, with the config, the model and the cubes of that run."""
+    work = workplace(tmp_path / "work")
+    for name in ("run.yaml", "results/hi/model.safetensors", "results/hi/simulated/validation/truth.csv"):
+        shutil.copy(hi_run / name, work.path(name))
+    shutil.copytree(hi_run / "results/hi/simulated/test", work.folder / "results/hi/simulated/test")
+    monkeypatch.chdir(work.folder)
+    return work
