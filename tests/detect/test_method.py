@@ -219,7 +219,7 @@ def test_cells_answer_within_the_margin_or_the_share_of_the_box(monkeypatch):
     batch = batch_of(toy(3), told)
     seen = {}
     monkeypatch.setattr("pipeline.detect.method.assign", lambda *given: seen.update(margin=given[-1]) or assign(*given))
-    detector = new_detector([toy(3).objects], 2, NAMES, told, 1)
+    detector = new_detector([toy(3).objects], 3, NAMES, told, 1)
     batch_loss(detector.network, batch, detector.layout, told)
     size = batch[4]
     long = 10 * size
@@ -282,7 +282,8 @@ def test_validation_draws_nothing_at_random(trained):
     detector.network.eval()
     assert total_loss(detector.layout, 1) == total_loss(detector.layout, 2)
     detector.network.train()
-    assert total_loss(detector.layout, 1) != total_loss(detector.layout, 2)
+    # Few objects are dealt out at random: with one seed there may be none.
+    assert len({total_loss(detector.layout, seed) for seed in range(20)}) > 1
     detector.network.eval()
 
 

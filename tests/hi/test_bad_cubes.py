@@ -9,6 +9,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import QTable
 
+from pipeline.detect.shipped import shipped_model
 from pipeline.simulate.hi_settings import REST_HZ
 
 LIGHT = 299792458.0
@@ -101,7 +102,7 @@ REFUSED = {
     "without noise": (DETECT, change(noiseless), ["cube.fits: holds no channel with noise"]),
     "of oblong pixels": (DETECT, change(CDELT1=-0.002), ["not square"]),
     "an image": (DETECT.replace("cube.fits", "image.fits"), image, ["image.fits", "cube"]),
-    "a model of images": ("detect cube.fits --out new/galaxies.fits", nothing, ["cube.fits: is a cube", "--model"]),
+    "a model of images": (f"{DETECT} --model {shipped_model()}", nothing, ["cube.fits: is a cube", "--model"]),
     "twice": (DETECT.replace(" cube", " ./cube.fits cube"), nothing, ["cube.fits: is named twice"]),
     "written over": (DETECT.replace("new/galaxies", "cube"), nothing, ["cube.fits: is read by"]),
     "in too little memory": (f"{DETECT} --memory 0.5", nothing, ["memory: of 0.5 GB is too little"]),
