@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,8 @@ def train_detector(
         raise UserError(
             "training area", what, "add labelled sky, lower objects.least_snr, or check units and positions"
         )
-    beginning = begin or new_detector([field.objects for field in fields], fields[0].snr.ndim, names, settings, seed)
+    beginning = None if begin is None else replace(begin, layout=trained_layout(begin.layout, settings))
+    beginning = beginning or new_detector([field.objects for field in fields], fields[0].snr.ndim, names, settings, seed)
     if beginning.names != names:
         raise UserError("model", "was trained for other parameters", "start from a model of the same kind")
     crops = Crops(fields, settings.crop, settings.train.batch, settings.steps, seed, names.values, names.conditions)
@@ -105,10 +106,10 @@ def train_on(
 
     Raises
     ------
-    UserError : a loss that is not finite, or a detector of another method.
+    UserError : a loss that is not finite.
     """
     where = pick_device(device or settings.train.device)
-    network, layout = begin.network.train(), trained_layout(begin.layout, settings)
+    network, layout = begin.network.train(), begin.layout
     outcome = fit(
         network,
         batches,

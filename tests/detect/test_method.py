@@ -282,8 +282,7 @@ def test_validation_draws_nothing_at_random(trained):
     detector.network.eval()
     assert total_loss(detector.layout, 1) == total_loss(detector.layout, 2)
     detector.network.train()
-    # Few objects are dealt out at random: with one seed there may be none.
-    assert len({total_loss(detector.layout, seed) for seed in range(20)}) > 1
+    assert total_loss(detector.layout, 1) != total_loss(detector.layout, 2)
     detector.network.eval()
 
 
