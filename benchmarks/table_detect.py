@@ -38,6 +38,8 @@ def rows(figures: Callable[[str], Figures | None]) -> list[str]:
         *_sdc1(figures("detect_sdc1")),
         "",
         *_sizes(figures("detect_sizes")),
+        "",
+        *_real(figures("detect_real")),
     ]
 
 
@@ -85,6 +87,24 @@ def _sizes(found: Figures | None) -> list[str]:
         if isinstance(one, dict):
             cost = f"{_shown(one.get('weights'), '{:,}')} | {one['macs_per_pixel'] / 1e3:.1f}"
             lines.append(f"| {name} | {cost} | {one['score']:,.0f} | {one['mpix_per_cpu_second']:.2f} |")
+    return lines
+
+
+def _real(found: Figures | None) -> list[str]:
+    title = "| [real fields](benchmarks/results/detect_real.png), adapted without labels | sources "
+    lines = [
+        title + "| found of another finder's brightest 20 | of all it lists | rms before and after, in units of noise |"
+    ]
+    lines.append("| --- | --- | --- | --- | --- |")
+    if found is None:
+        return [*lines, f"| detector | {NOT_MEASURED} | | | |"]
+    for name, one in found.items():
+        if isinstance(one, dict):
+            listed = one.get("found", {})
+            least, whole = listed.get("of the brightest 20", "–"), list(listed)[-1:]
+            all_of_it = f"{listed[whole[0]]} of {whole[0].split()[-1]}" if whole else "–"
+            left = f"{one['rms_before']:.2f}, {one['rms_after']:.2f}"
+            lines.append(f"| {name} | {one['sources']} | {least} | {all_of_it} | {left} |")
     return lines
 
 

@@ -69,7 +69,9 @@ def train_detector(
             "training area", what, "add labelled sky, lower objects.least_snr, or check units and positions"
         )
     beginning = None if begin is None else replace(begin, layout=trained_layout(begin.layout, settings))
-    beginning = beginning or new_detector([field.objects for field in fields], fields[0].snr.ndim, names, settings, seed)
+    beginning = beginning or new_detector(
+        [field.objects for field in fields], fields[0].snr.ndim, names, settings, seed
+    )
     if beginning.names != names:
         raise UserError("model", "was trained for other parameters", "start from a model of the same kind")
     crops = Crops(fields, settings.crop, settings.train.batch, settings.steps, seed, names.values, names.conditions)
