@@ -5,7 +5,12 @@ rule simulate_cubes:
     input:
         code=stage_code("simulate_cubes"),
     output:
-        expand("{run}/{{task}}/simulated/{part}/{file}", run=RUN, part=["validation", "test"], file=["cube.fits", "truth.csv"]),
+        expand(
+            "{run}/{{task}}/simulated/{part}/{file}",
+            run=RUN,
+            part=["validation", "test"],
+            file=["cube.fits", "truth.csv"],
+        ),
     log:
         f"{RUN}/logs/{{task}}/simulate_cubes.log",
     benchmark:
