@@ -17,6 +17,7 @@ from astropy.utils.masked import Masked
 from pipeline.errors import UserError
 from pipeline.files import atomic
 from pipeline.sky.archive import check_file
+from pipeline.sky.fitsrows import write_table
 from pipeline.sky.provenance import from_cards, from_text, to_cards, to_text
 
 FORMATS = {".fits": "fits", ".fit": "fits", ".ecsv": "ecsv", ".vot": "votable", ".xml": "votable", ".csv": "csv"}
@@ -108,22 +109,15 @@ def _plain(table: Table, path: object) -> QTable:
 
 
 def _write_fits(table: QTable, path: Path) -> None:
-    bare = QTable(table, copy=False)
-    bare.meta = {}
-    hdu = fits.table_to_hdu(bare, character_as_bytes=False)
+    cards = {}
     for at, name in enumerate(table.colnames, 1):
         info = table[name].info
         ucd = (info.meta or {}).get("ucd")
         if ucd:
-            hdu.header.set(f"TUCD{at}", ucd, after=f"TFORM{at}")
+            cards[f"TUCD{at}"] = ucd
         if info.description:
-            hdu.header.set(f"TCOMM{at}", info.description, after=f"TFORM{at}")
-    for keyword, value, comment in to_cards(table.meta):
-        hdu.header[keyword] = (value, comment)
-    hdus = fits.HDUList([fits.PrimaryHDU(), hdu])
-    for part in hdus:
-        part.add_checksum(when="of the file as written")
-    hdus.writeto(path)
+            cards[f"TCOMM{at}"] = info.description
+    write_table(table, path, cards, list(to_cards(table.meta)))
 
 
 def _read_fits(path: Path) -> QTable:
