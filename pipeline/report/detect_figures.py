@@ -10,12 +10,11 @@ from pipeline.report.confusion import draw_confusion, matrix_size
 from pipeline.report.curves import draw_learning, over_training_text
 from pipeline.report.detections import (
     draw_completeness,
-    draw_coverage,
     draw_flux,
     draw_precision,
-    draw_probability,
 )
 from pipeline.report.figure_folder import FigureFolder
+from pipeline.report.shared_figures import add_coverage, add_reliability
 from pipeline.report.sky_cut import SHOWN_SNR, cut_size, draw_cut, read_cut
 from pipeline.report.task_files import TaskFiles
 
@@ -68,15 +67,7 @@ def _against_truth(out: FigureFolder, metrics: dict[str, Any], matches: pd.DataF
         "the challenge, against the share of sources found. Right: average precision when boxes around twice the "
         "fitted width must overlap by so much. A detection of a fainter source is neither right nor wrong.",
     )
-    if metrics["reliability"] and metrics["n_det"]:
-        out.add(
-            "reliability.png",
-            (5.8, 4.9),
-            lambda f: draw_probability(f, metrics),
-            "Can the probabilities be believed?",
-            "Of the detections of about the same probability, the share that is real; the dotted line is ideal. "
-            f"Expected calibration error {_short(metrics['reliability']['ece'])}.",
-        )
+    add_reliability(out, metrics)
     if metrics["n_match"]:
         _measures(out, metrics, matches)
 
@@ -90,16 +81,7 @@ def _measures(out: FigureFolder, metrics: dict[str, Any], matches: pd.DataFrame)
         "Integrated flux in the catalogue over the true one, by true peak over noise. Faint sources are listed more "
         "often where noise lifts them, so that some excess below 5 is no fault of the measurement.",
     )
-    bars = sum(row["coverage"] is not None for row in metrics["coverage"].values())
-    if bars:
-        out.add(
-            "coverage.png",
-            (6.2, 1.5 + 0.32 * bars),
-            lambda f: draw_coverage(f, metrics),
-            "Are error bars honest?",
-            "Share of the matches whose true value lies within one error bar of the catalogue's: 68 % if the bars are "
-            "honest (dotted; shaded 60 to 76 %).",
-        )
+    add_coverage(out, metrics)
     out.add(
         "classes.png",
         matrix_size(3),
@@ -125,7 +107,3 @@ def _per_class(classes: dict[str, Any]) -> dict[str, Any]:
         for k, name in enumerate(names)
     }
     return {"classes": names, "confusion": counts, "per_class": scores}
-
-
-def _short(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"

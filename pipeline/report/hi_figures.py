@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from pipeline.report.curves import draw_learning, over_training_text
-from pipeline.report.detections import draw_completeness, draw_coverage, draw_precision, draw_probability
+from pipeline.report.detections import draw_completeness, draw_precision
 from pipeline.report.figure_folder import FigureFolder
 from pipeline.report.galaxies import SHOWN_SNR, draw_cube, draw_measures, draw_rankings
+from pipeline.report.shared_figures import add_coverage, add_reliability
 from pipeline.report.task_files import TaskFiles
 
 NEEDED = ("metrics.json", "matches.csv")
@@ -71,15 +72,7 @@ def _against_truth(out: FigureFolder, metrics: dict[str, Any], matches: pd.DataF
             "truth and bounds what an order can reach. The bar on the catalogue is one standard deviation between "
             "skies.",
         )
-    if metrics["reliability"] and metrics["n_det"]:
-        out.add(
-            "reliability.png",
-            (5.8, 4.9),
-            lambda f: draw_probability(f, metrics),
-            "Can the probabilities be believed?",
-            "Of the detections of about the same probability, the share that is real; the dotted line is ideal. "
-            f"Expected calibration error {metrics['reliability']['ece']:.3f}.",
-        )
+    add_reliability(out, metrics)
     if metrics["n_match"]:
         _measures(out, metrics, matches)
 
@@ -93,13 +86,4 @@ def _measures(out: FigureFolder, metrics: dict[str, Any], matches: pd.DataFrame)
         "Every match by its true signal-to-noise ratio, with the median and 68 % range of each bin. Position angles "
         "are those of the receding side: 180 degrees off is the approaching one.",
     )
-    bars = sum(row["coverage"] is not None for row in metrics["coverage"].values())
-    if bars:
-        out.add(
-            "coverage.png",
-            (6.2, 1.5 + 0.32 * bars),
-            lambda f: draw_coverage(f, metrics),
-            "Are error bars honest?",
-            "Share of the matches whose true value lies within one error bar of the catalogue's: 68 % if the bars are "
-            "honest (dotted; shaded 60 to 76 %).",
-        )
+    add_coverage(out, metrics)
