@@ -1,23 +1,22 @@
 """A catalogue of HI galaxies laid beside the truth of a cube: the same measures of both, and which belong together."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import astropy.units as u
 import numpy as np
 import pandas as pd
 from astropy.table import Table
-from astropy.wcs import WCS
 
 from pipeline.detect.compared import Compared, right_by_box
 from pipeline.detect.measures import chance_matches
 from pipeline.detect.objects import Objects
 from pipeline.errors import UserError
+from pipeline.hi.galaxies import Cube, box_sides
+from pipeline.hi.lines import width_hz
 from pipeline.score.match import score
 from pipeline.score.result import Score
-from pipeline.score.sdc2 import LIGHT_KM_S, Sdc2
-from pipeline.sky.geometry import ARCSEC, ellipse_to_pixel, half_widths
-from pipeline.sky.headers import Beam
+from pipeline.score.sdc2 import Sdc2
+from pipeline.sky.geometry import ARCSEC
 
 MEASURES = {
     "ra": (u.deg, "ra"), "dec": (u.deg, "dec"), "frequency": (u.Hz, "central_freq"),
@@ -30,28 +29,8 @@ LIMITS = (3.0, 5.0, 7.0)
 """True signal-to-noise ratios above which average precision is measured."""
 LEVELS = (0.1, 0.3, 0.5)
 """IoUs of boxes in three dimensions."""
-# What a box adds on either side [channel, pixel, pixel].
-_MARGIN = np.array([5.0, 2.0, 2.0])
 # Shares of the sides of the cube by which a catalogue is moved to count matches by chance.
 _MOVES = np.array([[0.23, 0.31, 0.37], [-0.31, 0.43, -0.29], [0.41, -0.37, 0.23], [-0.17, -0.27, -0.41]])
-
-
-class Cube(Protocol):
-    """What judging needs of a cube: a `CubeReader`, or anything that has its geometry.
-
-    shape : (f, y, x). wcs : celestial. channel_hz : (f,) widths. beam : [deg].
-    to_sky : (z, y, x), each (n,), to (ra, dec) [deg] and frequency [Hz]. from_sky : its inverse.
-    """
-
-    shape: tuple[int, int, int]
-    wcs: WCS
-    channel_hz: np.ndarray
-    rest_hz: float
-    beam: Beam
-
-    def to_sky(self, z, y, x) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
-
-    def from_sky(self, ra, dec, frequency) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 
 
 @dataclass(kw_only=True)
@@ -169,15 +148,14 @@ def boxes(found: pd.DataFrame, cube: Cube) -> np.ndarray:
     beam = ARCSEC * np.sqrt(cube.beam.major * cube.beam.minor)
     major = np.hypot(column["hi_size"], beam)
     minor = np.hypot(column["hi_size"] * np.cos(np.radians(column["inclination"])), beam)
+    near = np.clip(np.round(np.nan_to_num(column["z"])), 0, len(cube.channel_hz) - 1).astype(int)
+    line = width_hz(column["w20"], column["frequency"], cube.rest_hz) / np.abs(np.asarray(cube.channel_hz))[near]
     half = np.full((len(found), 3), np.nan)
     known = np.isfinite(np.stack([*column.values()])).all(0)
-    ellipse = (part[known] for part in (column["x"], column["y"], major, minor, column["pa"]))
-    half[known, 1:] = half_widths(*ellipse_to_pixel(cube.wcs, *ellipse))
-    near = np.clip(np.round(np.nan_to_num(column["z"])), 0, len(cube.channel_hz) - 1).astype(int)
-    width_hz = column["w20"] * column["frequency"] ** 2 / (LIGHT_KM_S * cube.rest_hz)
-    half[:, 0] = 0.5 * width_hz / np.abs(np.asarray(cube.channel_hz))[near]
+    shape = (part[known] for part in (column["x"], column["y"], major, minor, column["pa"], line))
+    half[known] = box_sides(cube.wcs, *shape) / 2
     centre = np.stack([column[name] for name in "zyx"], axis=1)
-    return np.stack([centre - half - _MARGIN, centre + half + _MARGIN], axis=1)
+    return np.stack([centre - half, centre + half], axis=1)
 
 
 def check_columns(catalogue: Table | pd.DataFrame, where: object) -> None:

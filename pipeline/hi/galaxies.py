@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 from pipeline.detect.directions import ALONG_X, ALONG_Y
 from pipeline.detect.objects import Objects
 from pipeline.detect.train import Names
-from pipeline.score.sdc2 import LIGHT_KM_S
+from pipeline.hi.lines import km_s_per_hz
 from pipeline.sky.geometry import ARCSEC, ellipse_to_pixel, jacobian, squared_widths
 from pipeline.sky.headers import Beam
 
@@ -23,12 +23,13 @@ SKY_MARGIN, CHANNEL_MARGIN = 2.0, 5.0
 
 
 class Cube(Protocol):
-    """What a cube says of itself; pixels (z, y, x), frequency rising with z.
+    """What a cube says of itself: a `CubeReader`, or what has its geometry. Pixels (z, y, x), frequency rising with z.
 
-    wcs : of the two celestial axes. channel_hz : (f,) width of each channel [Hz]. beam : FWHM [deg]. rest_hz : of the
-    line [Hz].
+    shape : (f, y, x). wcs : of the two celestial axes. channel_hz : (f,) width of each channel [Hz]. beam : FWHM [deg].
+    rest_hz : of the line [Hz].
     """
 
+    shape: tuple[int, ...]
     wcs: WCS
     channel_hz: np.ndarray
     beam: Beam
@@ -63,7 +64,7 @@ def to_objects(truth: pd.DataFrame, cube: Cube, rms_at: Callable[[np.ndarray], n
     channel, beam, rms = _channel(cube, z), _beam_arcsec(cube), rms_at(centre)
     cosine = np.abs(np.cos(np.radians(truth["i"].to_numpy(float))))
     size = np.maximum(size, LEAST_SIZE * beam)
-    width = np.maximum(truth["w20"].to_numpy(float) / _km_s_per_hz(frequency, cube.rest_hz) / channel, LEAST_WIDTH)
+    width = np.maximum(truth["w20"].to_numpy(float) / km_s_per_hz(frequency, cube.rest_hz) / channel, LEAST_WIDTH)
     with np.errstate(divide="ignore", invalid="ignore"):
         flux = truth["line_flux_integral"].to_numpy(float) / (rms * channel)
         along_x, along_y = _to_pixels(cube.wcs, x, y, pa)
@@ -71,7 +72,7 @@ def to_objects(truth: pd.DataFrame, cube: Cube, rms_at: Callable[[np.ndarray], n
     snr = truth["snr"].to_numpy(float) if "snr" in truth else effective_snr(flux, size / beam, width, cosine)
     return Objects(
         centre=centre,
-        size=_box(cube.wcs, x, y, np.hypot(size, beam), np.hypot(size * cosine, beam), pa, width),
+        size=box_sides(cube.wcs, x, y, np.hypot(size, beam), np.hypot(size * cosine, beam), pa, width),
         values=np.stack(values, axis=1),
         label=np.full(len(truth), -1),
         snr=snr,
@@ -97,7 +98,7 @@ def from_values(values: np.ndarray, centre: np.ndarray, rms: np.ndarray, cube: C
     return {
         "line_flux_integral": np.exp(value["ln_flux"]) * rms * channel,
         "hi_size": np.exp(value["ln_size"]) * _beam_arcsec(cube),
-        "w20": np.exp(value["ln_w20"]) * channel * _km_s_per_hz(frequency, cube.rest_hz),
+        "w20": np.exp(value["ln_w20"]) * channel * km_s_per_hz(frequency, cube.rest_hz),
         "pa": np.rad2deg(np.arctan2(east, north)) % 360.0,
         "i": np.rad2deg(np.arccos(np.clip(value["cos_i"], 0.0, 1.0))),
     }
@@ -115,7 +116,7 @@ def effective_snr(flux: np.ndarray, size: np.ndarray, width: np.ndarray, cosine:
     return flux / np.sqrt(np.maximum(width, 1.0) * beams)
 
 
-def _box(wcs: WCS, x, y, major, minor, pa, width) -> np.ndarray:
+def box_sides(wcs: WCS, x, y, major, minor, pa, width) -> np.ndarray:
     """Sides (n, 3) [pixel] of ellipses of these axes [arcsec] and lines of this width [channel], with their margins."""
     square = squared_widths(*ellipse_to_pixel(wcs, x, y, major, minor, pa))
     sides = [width + 2 * CHANNEL_MARGIN, *(np.sqrt(square[:, at, at]) + 2 * SKY_MARGIN for at in (1, 0))]
@@ -144,8 +145,3 @@ def _channel(cube: Cube, z: np.ndarray) -> np.ndarray:
 def _beam_arcsec(cube: Cube) -> float:
     """FWHM of the beam [arcsec], the geometric mean of its axes."""
     return ARCSEC * float(np.sqrt(cube.beam.major * cube.beam.minor))
-
-
-def _km_s_per_hz(frequency: np.ndarray, rest: float) -> np.ndarray:
-    """The width in velocity [km/s] of one hertz at `frequency` [Hz], as SDC2 counts it."""
-    return LIGHT_KM_S * rest / frequency**2
