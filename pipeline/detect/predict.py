@@ -144,11 +144,11 @@ def each_tile(
             yield tile, nothing(layout)
             continue
         size = [-(-side // step) * step for side, step in zip(tile.size, deepest(network), strict=True)]
-        with torch.inference_mode(), _precision(device):
+        with torch.inference_mode(), precision(device):
             if search.symmetric:
                 snr = torch.zeros(1, *size, device=device)
                 snr[(0, *map(slice, pixels.shape))] = torch.from_numpy(pixels)
-                raw = _average(network, layout, snr, told, names)
+                raw = average(network, layout, snr, told, names)[:, 0]
                 del pixels, snr
             else:
                 seen = _seen(pixels, size, told)
@@ -180,7 +180,7 @@ def join(parts: Sequence[Detections]) -> Detections:
     return Detections(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Detections)))
 
 
-def _precision(device: torch.device) -> contextlib.AbstractContextManager:
+def precision(device: torch.device) -> contextlib.AbstractContextManager:
     if device.type == "cpu":
         # Half precision is slower than full where the processor only emulates it.
         able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -190,7 +190,7 @@ def _precision(device: torch.device) -> contextlib.AbstractContextManager:
 
 def in_half(device: torch.device) -> bool:
     """Whether networks compute in half precision there."""
-    with _precision(device):
+    with precision(device):
         return torch.is_autocast_enabled(device.type)
 
 
@@ -226,13 +226,12 @@ def _seen(pixels: np.ndarray, size: Sequence[int], told: Tensor) -> Tensor:
     return seen
 
 
-def _average(network, layout: AnyLayout, snr: Tensor, told: Tensor, names: Sequence[str]) -> Tensor:
-    """Raw outputs (channels, *cells), averaged over the symmetries."""
-    total = None
-    every = symmetries(layout.ndim)
+def average(network, layout: AnyLayout, snr: Tensor, told: Tensor, names: Sequence[str]) -> Tensor:
+    """Raw outputs (channels, b, *cells) of frames (b, *axes), the mean over the symmetries."""
+    total, every = None, symmetries(layout.ndim)
     for turn in every:
-        raw = network(network_input(turn.image(snr), turn.values(told, names)))[0].float()
-        back = layout.turn(raw, turn.inverse)
+        raw = network(network_input(turn.image(snr), turn.values(told, names))).float()
+        back = layout.turn(raw.transpose(0, 1), turn.inverse)
         total = back if total is None else total + back
     return total / len(every)
 

@@ -14,9 +14,7 @@ from pipeline.detect import predict
 from pipeline.detect.boxes import suppress_by_distance
 from pipeline.detect.cutouts import cutouts
 from pipeline.detect.head import Layout
-from pipeline.detect.inputs import network_input
 from pipeline.detect.predict import Detections
-from pipeline.detect.symmetry import symmetries
 from pipeline.nn.network import Network
 
 CROP = (96, 32, 32)
@@ -59,8 +57,7 @@ def second_look(
     """
     if not len(detections):
         return detections
-    ndim = layout.ndim
-    deepest = _deepest(network, ndim)
+    deepest = np.array(predict.deepest(network))
     size = -(-np.array(crop) // deepest) * deepest
     # The outermost candidates may lie a little outside, where a crop could miss the frame.
     middle = np.clip(detections.centre, -0.5, np.array(shape) - 0.5)
@@ -71,8 +68,8 @@ def second_look(
     for rows, snr in cutouts(read_snr, shape, lower, size.tolist(), batch):
         told = torch.tensor([list(conditions)] * len(rows), dtype=torch.float32, device=device)
         pixels = torch.from_numpy(snr).to(device)
-        with torch.inference_mode(), predict._precision(device):
-            raw = _average(network, layout, pixels, told, names)
+        with torch.inference_mode(), predict.precision(device):
+            raw = predict.average(network, layout, pixels, told, names)
         best = _best(layout, raw, torch.from_numpy(detections.centre[rows] - lower[rows]), radius)
         best["centre"] += lower[rows]
         for name, values in best.items():
@@ -89,26 +86,6 @@ def apart(detections: Detections, radius: float | Sequence[float] = RADIUS) -> n
     centre = torch.from_numpy(detections.centre / unit)
     kept[suppress_by_distance(centre, torch.from_numpy(detections.logit), 1.0).numpy()] = True
     return kept
-
-
-def _deepest(network: Network, ndim: int) -> np.ndarray:
-    """The pixels (N,) whose multiples shift a frame without any other effect on the network."""
-    return np.array(
-        [
-            math.lcm(*(step.reduction[axis].numerator for step in network.steps if step.reduction))
-            for axis in range(ndim)
-        ]
-    )
-
-
-def _average(network: Network, layout: Layout, snr: Tensor, told: Tensor, names: Sequence[str]) -> Tensor:
-    """Raw outputs (channels, b, *cells) of crops (b, *axes), the mean over the symmetries."""
-    total, every = None, symmetries(layout.ndim)
-    for turn in every:
-        raw = network(network_input(turn.image(snr), turn.values(told, names))).float()
-        back = layout.turn(raw.transpose(0, 1), turn.inverse)
-        total = back if total is None else total + back
-    return total / len(every)
 
 
 def _best(layout: Layout, raw: Tensor, near: Tensor, radius: float | Sequence[float]) -> dict[str, np.ndarray]:

@@ -33,7 +33,7 @@ LEAST = 0.1
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch):
     """In half precision sums depend on the shape of what they are part of."""
-    monkeypatch.setattr("pipeline.detect.predict._precision", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr("pipeline.detect.predict.precision", lambda device: contextlib.nullcontext())
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ ndims = pytest.mark.parametrize("ndim", [1, 2, 3])
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
-    monkeypatch.setattr(predict, "_precision", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(predict, "precision", lambda device: contextlib.nullcontext())
 
 
 class Sky:

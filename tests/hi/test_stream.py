@@ -38,7 +38,7 @@ CHUNKS = Search(least=1.0, side=(24, 16, 20))
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
-    monkeypatch.setattr(predict, "_precision", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(predict, "precision", lambda device: contextlib.nullcontext())
 
 
 class MemoryReader:
