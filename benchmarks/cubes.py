@@ -25,7 +25,8 @@ from pipeline.hi.galaxies import to_objects
 from pipeline.hi.judge import measure_hi
 from pipeline.hi.practice import SkyGeometry
 from pipeline.hi.task_settings import HiTaskSettings
-from pipeline.simulate.hi_files import CUBE, TRUTH, write_cube
+from pipeline.simulate.field_names import CUBE, TRUTH
+from pipeline.simulate.hi_files import write_cube
 from pipeline.simulate.hi_settings import HiSettings
 from pipeline.sky.catalogue import read_catalogue
 from pipeline.sky.cube import CubeReader

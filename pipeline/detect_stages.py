@@ -44,6 +44,12 @@ def field(options: argparse.Namespace) -> None:
     log.info("%s", summary(made))
 
 
+def simulate(options: argparse.Namespace, settings, task) -> None:
+    from pipeline.simulate.field_files import write_field
+
+    write_field(task.simulate, settings.seed, options.out, log.info)
+
+
 def train(options: argparse.Namespace, settings, task) -> None:
     if not task.trains:
         what = f"task {options.task!r} has nothing to train on"

@@ -28,13 +28,8 @@ def simulate(options: argparse.Namespace) -> None:
     settings, task = _task(options)
     if task.simulate is None:
         raise UserError(options.config, f"task {options.task!r} has no simulate section", "add one or skip this stage")
-    if task.kind == "hi":
-        hi_stages.simulate(options, settings, task)
-        return
-    if task.kind == "detect":
-        from pipeline.simulate.field_files import write_field
-
-        write_field(task.simulate, settings.seed, options.out, log.info)
+    if task.kind in _DETECTING:
+        _DETECTING[task.kind].simulate(options, settings, task)
         return
     from pipeline.simulate.injection import inject
 

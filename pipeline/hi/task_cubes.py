@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.hi.task_settings import HiTaskSettings, LabelledCube, SearchedCube
+from pipeline.simulate.field_names import CUBE, TRUTH
 
-# The folders of the simulated cubes, and the files in each.
+# The folders of the simulated cubes.
 VALIDATION, TEST = "validation", "test"
-CUBE, TRUTH = "cube.fits", "truth.csv"
 
 
 def learnt_cubes(task: HiTaskSettings, simulated: Path | None) -> list[LabelledCube]:

@@ -1,3 +1,3 @@
-"""The files of a simulated field in its folder; apart from the simulation, so that naming them loads nothing."""
+"""The files of a simulated field or cube in its folder, apart from the simulation: naming them loads nothing."""
 
-IMAGE, TRUTH, PRIMARY_BEAM = "field.fits", "truth.csv", "primary_beam.fits"
+IMAGE, CUBE, TRUTH, PRIMARY_BEAM = "field.fits", "cube.fits", "truth.csv", "primary_beam.fits"

@@ -9,12 +9,11 @@ import pandas as pd
 from astropy.io import fits
 
 from pipeline.files import atomic, check_output
+from pipeline.simulate.field_names import CUBE, TRUTH
 from pipeline.simulate.hi import HiCube, HiSky
 from pipeline.simulate.hi_settings import HiSettings
 from pipeline.simulate.noise import NoisePower
 from pipeline.sky.frame import write_frame
-
-CUBE, TRUTH = "cube.fits", "truth.csv"
 
 
 def save_cube(cube: HiCube, folder: str | os.PathLike) -> None:

@@ -109,14 +109,14 @@ def _plain(table: Table, path: object) -> QTable:
 
 
 def _write_fits(table: QTable, path: Path) -> None:
-    cards = {}
+    cards = []
     for at, name in enumerate(table.colnames, 1):
         info = table[name].info
         ucd = (info.meta or {}).get("ucd")
         if ucd:
-            cards[f"TUCD{at}"] = ucd
+            cards.append((f"TUCD{at}", ucd, f"TFORM{at}"))
         if info.description:
-            cards[f"TCOMM{at}"] = info.description
+            cards.append((f"TCOMM{at}", info.description, f"TFORM{at}"))
     write_table(table, path, cards, list(to_cards(table.meta)))
 
 

@@ -13,17 +13,19 @@ _BLOCK = 2880
 _WHEN = "of the file as written"
 
 
-def write_table(table: QTable, path: Path, cards: dict[str, str], meta: list[tuple[str, object, str]]) -> None:
+def write_table(
+    table: QTable, path: Path, cards: list[tuple[str, str, str]], meta: list[tuple[str, object, str]]
+) -> None:
     """Write a table `(n rows)`, n >= 0, as the first extension of a FITS file, with checksums.
 
     Parameters
     ----------
-    cards : header keywords of columns, as TUCD3 and TCOMM3, and their values; each follows its column's TFORM.
+    cards : of the columns: keyword, value, and the keyword that it follows, as TUCD3 follows TFORM3.
     meta : keyword, value and comment of what else the header says.
     """
     first = _hdu(table[:_ROWS])
-    for keyword, value in cards.items():
-        first.header.set(keyword, value, after="TFORM" + keyword.lstrip("TUCDOM"))
+    for keyword, value, place in cards:
+        first.header.set(keyword, value, after=place)
     for keyword, value, comment in meta:
         first.header[keyword] = (value, comment)
     header = first.header.copy()
