@@ -28,16 +28,17 @@ from pipeline.detect.pace import paced_on
 from pipeline.detect.settings import DetectorSettings
 from pipeline.detect.train import Detector, new_detector
 from pipeline.errors import UserError
-from pipeline.hi.choose import KnownCube, choose
+from pipeline.hi.choose import choose
 from pipeline.hi.cutout import cut_out
 from pipeline.hi.galaxies import NAMES
+from pipeline.hi.labelled import KnownCube
 from pipeline.hi.practice import Gallery, StampBatches, make_gallery
 from pipeline.hi.task import RADIUS, complete, practised
 from pipeline.hi.task_settings import HiTaskSettings
 from pipeline.hi.thumbnails import draw_galaxies
 from pipeline.nn.cost import describe, total
 from pipeline.report.style import figure, save
-from pipeline.simulate.hi_files import CUBE
+from pipeline.simulate.field_names import CUBE
 from pipeline.sky.cube import CubeReader
 from pipeline.sky.geometry import ARCSEC, sky_offsets
 

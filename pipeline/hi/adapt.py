@@ -15,17 +15,18 @@ from pipeline.detect.train import train_on
 from pipeline.errors import UserError
 from pipeline.files import check_distinct, check_output, scratch
 from pipeline.hi.apply import CONTINUUM_LIMIT, check_hi, open_cube
-from pipeline.hi.choose import KnownCube, choose
-from pipeline.hi.evaluate import read_truth
+from pipeline.hi.choose import choose
 from pipeline.hi.galaxies import to_objects
+from pipeline.hi.labelled import KnownCube, open_labelled, read_truth
 from pipeline.hi.practice import SkyGeometry, make_gallery
-from pipeline.hi.task import complete, open_labelled, practice_batches
+from pipeline.hi.task import complete, practice_batches
 from pipeline.hi.task_settings import HiAdaptSettings, HiTaskSettings, LabelledCube
 from pipeline.hi.texture import cube_texture, sky_like
 from pipeline.learn.device import pick_device
 from pipeline.learn.settings import TrainSettings
+from pipeline.simulate.field_names import CUBE, TRUTH
 from pipeline.simulate.hi import approximate_snr, galaxies
-from pipeline.simulate.hi_files import CUBE, TRUTH, write_cube
+from pipeline.simulate.hi_files import write_cube
 from pipeline.simulate.hi_laws import expected_count
 from pipeline.simulate.hi_noise import sdc2_rms
 from pipeline.simulate.hi_settings import HIGHEST_HZ, HiSettings
@@ -93,7 +94,9 @@ def adapt(
         detector.network.eval()
         known = [_simulated(sky, settings, noise, texture, folder / "validation", seed), *real]
         chosen = choose(detector, known, began.radius, began.symmetric, told.look.candidates, seed)
-        used = told.model_copy(update={"simulate": sky, "detector": paced, "adapt": settings, "model": str(model)})
+        used = told.model_copy(
+            update={"simulate": sky, "detector": paced, "adapt": settings, "model": Path(model).name}
+        )
         shown = used.model_dump(mode="json", exclude_defaults=True)
         adapted = complete(detector, chosen, known, began.symmetric, shown, seed, texture)
         adapted.radius = began.radius

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.data.cube_noise import CubeNoise
 from pipeline.detect.calibrate import SMALL, Calibrator, Truth, fit_calibrator
 from pipeline.detect.objects import Objects
 from pipeline.detect.predict import Detections, Search
@@ -14,6 +13,7 @@ from pipeline.detect.train import Detector
 from pipeline.errors import UserError
 from pipeline.hi.candidates import Candidates, look_again
 from pipeline.hi.galaxies import from_values, to_objects
+from pipeline.hi.labelled import KnownCube
 from pipeline.hi.stream import detect_cube
 from pipeline.score.match import score
 from pipeline.score.sdc2 import Sdc2
@@ -26,19 +26,6 @@ _DOUBTFUL = (0.3, 0.8)
 _FEWEST = 30
 # The signal-to-noise ratio of galaxies that may cause a detection.
 _SEEN = 3.0
-
-
-@dataclass
-class KnownCube:
-    """A cube with the galaxies that are in it.
-
-    truth : official columns. density : how many times as many galaxies it has as the sky that is to be searched.
-    """
-
-    reader: CubeReader
-    noise: CubeNoise
-    truth: pd.DataFrame
-    density: float = 1.0
 
 
 @dataclass

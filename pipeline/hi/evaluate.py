@@ -10,25 +10,21 @@ import numpy as np
 import pandas as pd
 from astropy.table import QTable
 
-from pipeline.data.cube_noise import measure_cube_noise
 from pipeline.detect.by_image import rows_by_image
 from pipeline.detect.compared import visible
 from pipeline.detect.objects import Objects
-from pipeline.errors import UserError
 from pipeline.files import atomic, check_distinct, check_output, write_json
 from pipeline.hi import task_settings as settings
 from pipeline.hi.comparison import MEASURES, Cube, CubeComparison, check_columns, compare
 from pipeline.hi.galaxies import to_objects
 from pipeline.hi.judge import measure_hi
+from pipeline.hi.labelled import open_labelled, whole, within
 from pipeline.hi.task_cubes import judged_cubes
 from pipeline.hi.task_settings import HiTaskSettings
 from pipeline.learn.model_file import read_description
 from pipeline.provenance import provenance
 from pipeline.score.sdc2 import Sdc2
-from pipeline.score.tables import read_table
-from pipeline.score.validate import check_table
 from pipeline.sky.catalogue import read_catalogue
-from pipeline.sky.cube import CubeReader
 
 KIND = "hi"
 MATCHES = "matches.csv"
@@ -54,40 +50,6 @@ class LabelledCube:
     section: tuple[tuple[int, int], ...]
     outside: int = 0
     rms: float | None = None
-
-
-def read_truth(
-    path: str | Path, cube: Cube, name: str, section: Sequence[tuple[int, int]] | None = None
-) -> tuple[pd.DataFrame, int]:
-    """The galaxies of a truth table whose centres lie in a section of a cube, and how many lie elsewhere.
-
-    Parameters
-    ----------
-    name : how messages name the cube. section : (start, stop) of z, y and x; None takes the whole cube.
-
-    Raises
-    ------
-    UserError, UserErrors : not a truth table of the SDC2, or no galaxy of it lies in the section.
-    """
-    table = read_table(path, Sdc2(), truth=True)
-    check_table(table, Sdc2(), path, truth=True)
-    place = cube.from_sky(*(table[name].to_numpy(float) for name in ("ra", "dec", "central_freq")))
-    inside = within(np.stack(place, axis=1), section or whole(cube))
-    if not inside.any():
-        what = f"holds no galaxy in the part of {name} that is judged"
-        raise UserError(path, what, "check its positions [deg] and frequencies [Hz], and the region")
-    return table[inside].reset_index(drop=True), int(np.count_nonzero(~inside))
-
-
-def whole(cube: Cube) -> tuple[tuple[int, int], ...]:
-    """The section that is all of a cube."""
-    return tuple((0, int(side)) for side in cube.shape)
-
-
-def within(place: np.ndarray, section: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Which places (n, 3) [pixel] lie in a section."""
-    low, high = np.asarray(section, float).T - 0.5
-    return ((place >= low) & (place < high)).all(1)
 
 
 def evaluate_cubes(
@@ -213,7 +175,7 @@ def evaluate(
     """
     check_distinct([out], [catalogue, model])
     described = read_description(model)
-    cubes = [_labelled(frame) for frame in judged_cubes(task, simulated)]
+    cubes = [_labelled(frame, task.frames.continuum_limit) for frame in judged_cubes(task, simulated)]
     told = {
         "trained": task.trains,
         "network": described["line"],
@@ -232,10 +194,8 @@ def evaluate(
     )
 
 
-def _labelled(frame: settings.LabelledCube) -> LabelledCube:
-    reader = CubeReader(frame.cube)
-    noise = measure_cube_noise(reader.read, reader.shape, where=frame.cube)
-    truth, outside = read_truth(frame.truth, reader, frame.cube)
-    objects = to_objects(truth, reader, lambda centre: noise.at_positions(centre)[1])
-    rms = noise.summary()["median_rms"]
-    return LabelledCube(frame.cube, frame.truth, reader, truth, objects, whole(reader), outside, rms)
+def _labelled(frame: settings.LabelledCube, limit: float) -> LabelledCube:
+    known = open_labelled(frame, limit)
+    objects = to_objects(known.truth, known.reader, lambda centre: known.noise.at_positions(centre)[1])
+    rms, section = known.noise.summary()["median_rms"], whole(known.reader)
+    return LabelledCube(frame.cube, frame.truth, known.reader, known.truth, objects, section, known.outside, rms)

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.continuum_mask import MaskedReader, continuum_mask
-from pipeline.data.cube_noise import measure_cube_noise
 from pipeline.detect.model import Model, load
 from pipeline.detect.settings import DetectorSettings
 from pipeline.detect.train import Detector, new_detector, train_on
 from pipeline.files import check_output, sha256
 from pipeline.hi.apply import check_hi
-from pipeline.hi.choose import Chosen, KnownCube, choose
-from pipeline.hi.evaluate import read_truth
+from pipeline.hi.choose import Chosen, choose
 from pipeline.hi.galaxies import NAMES
+from pipeline.hi.labelled import KnownCube, open_labelled
 from pipeline.hi.practice import Gallery, StampBatches, make_gallery
 from pipeline.hi.task_cubes import learnt_cubes
 from pipeline.hi.task_settings import HiTaskSettings, LabelledCube
@@ -26,7 +24,6 @@ from pipeline.learn.record import checkpoint_folder, write_record
 from pipeline.provenance import provenance
 from pipeline.simulate.hi_settings import HiSettings
 from pipeline.simulate.noise import NoisePower
-from pipeline.sky.cube import CubeReader
 
 # The galaxies that validate the training, of those that it learns from.
 _HELD_OUT = 0.1
@@ -118,23 +115,6 @@ def practice_batches(
         StampBatches(part, sky, settings.crop, batch, steps, seed + number, per_crop, least, texture)
         for number, (part, steps) in enumerate(((learnt, settings.steps), (held, settings.held_out_steps)))
     )
-
-
-def open_labelled(frame: LabelledCube, limit: float, density: float = 1.0) -> KnownCube:
-    """A labelled cube with its noise, and the galaxies that are in it.
-
-    limit : of the continuum, from which on pixels are left out [Jy/beam]. density : as in `KnownCube`.
-
-    Raises
-    ------
-    UserError : the cube, its continuum or its truth cannot be used.
-    """
-    reader = CubeReader(frame.cube)
-    if frame.continuum is not None:
-        reader = MaskedReader(reader, continuum_mask(frame.continuum, reader, limit))
-    noise = measure_cube_noise(reader.read, reader.shape, where=frame.cube)
-    truth, _ = read_truth(frame.truth, reader, frame.cube)
-    return KnownCube(reader, noise, truth, density)
 
 
 def complete(

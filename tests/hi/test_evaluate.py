@@ -5,8 +5,9 @@ from astropy.table import vstack
 
 from pipeline.errors import UserError
 from pipeline.files import read_json
-from pipeline.hi.evaluate import LabelledCube, evaluate_cubes, read_truth, whole
+from pipeline.hi.evaluate import LabelledCube, evaluate_cubes
 from pipeline.hi.judge import judge_hi
+from pipeline.hi.labelled import read_truth, whole
 from pipeline.score.write import write_sdc2
 from pipeline.sky.catalogue import write_catalogue
 
@@ -109,3 +110,19 @@ def test_a_truth_is_cut_to_the_cube(sky, tmp_path):
     write_sdc2(away, tmp_path / "away.txt")
     with pytest.raises(UserError, match=r"away\.txt: holds no galaxy in the part of cube\.fits that is judged"):
         read_truth(tmp_path / "away.txt", sky.cube, "cube.fits")
+
+
+def test_the_ratio_that_a_simulation_states_is_kept(sky, tmp_path):
+    stated = np.arange(len(sky.truth)) + 3.5
+    sky.truth.assign(snr=stated).to_csv(tmp_path / "truth.csv", index=False)
+    truth, _ = read_truth(tmp_path / "truth.csv", sky.cube, "cube.fits")
+    back = truth.set_index("id")["snr"]
+    for row, value in zip(sky.truth["id"], stated, strict=True):
+        assert row not in back.index or back[row] == value
+    assert len(back) > 3
+    assert "snr" not in read_truth(_without(sky, tmp_path), sky.cube, "cube.fits")[0]
+
+
+def _without(sky, folder):
+    sky.truth.to_csv(folder / "plain.csv", index=False)
+    return folder / "plain.csv"

@@ -5,7 +5,8 @@ from astropy.table import vstack
 from PIL import Image
 
 from pipeline.files import read_json, write_json
-from pipeline.hi.evaluate import LabelledCube, evaluate_cubes, whole
+from pipeline.hi.evaluate import LabelledCube, evaluate_cubes
+from pipeline.hi.labelled import whole
 from pipeline.report.figures import make_figures
 from pipeline.report.galaxies import draw_cube, draw_measures, draw_rankings
 from pipeline.report.hi_section import headline
