@@ -83,7 +83,9 @@ def detect_images(
     start = time.perf_counter()
     opened = together(ContinuumImage.open, images)
     together(_check, [(image, model) for image in opened])
-    found = [detect_image(image, model, symmetric=symmetric, device=where) for image in opened]
+    # The purity of a catalogue depends on all detections; what is below the model's own threshold is not needed.
+    least = model.threshold if purity is None else 0.0
+    found = [detect_image(image, model, symmetric=symmetric, device=where, least=least) for image in opened]
     threshold = chosen_threshold(np.concatenate([part.probability for part in found]), model, purity, _names(opened))
     kept = [take(part, part.probability >= threshold) for part in found]
     first = itertools.accumulate((len(part.probability) for part in kept), initial=1)
@@ -117,14 +119,16 @@ def detect_image(
     symmetric: bool | None = None,
     device: torch.device | str | None = None,
     side: int | None = None,
+    least: float = 0.0,
 ) -> Calibrated:
-    """Every detection above the search's lowest logit, calibrated, in the pixels, the beam and the rms of `image`.
+    """The detections above the search's lowest logit, calibrated, in the pixels, the beam and the rms of `image`.
 
     An image whose beam the model does not know is searched on other pixels. The image is read by section.
 
     Parameters
     ----------
     side : of the tiles [pixel], which the result does not depend on.
+    least : the lowest probability that is kept.
 
     Raises
     ------
@@ -138,10 +142,10 @@ def detect_image(
     _check(image, model)
     sampling = sampling_of(image, model)
     seen = _resampled(image, sampling)
-    least, greatest = model.trained["beam"]
-    if miss(seen.beam, least, greatest) > SLACK:
+    known = model.trained["beam"]
+    if miss(seen.beam, *known) > SLACK:
         warnings.warn(
-            f"{image.path}: its beam of {image.beam.mean:.3g} pixels is outside the {least:.3g} to {greatest:.3g} "
+            f"{image.path}: its beam of {image.beam.mean:.3g} pixels is outside the {known[0]:.3g} to {known[1]:.3g} "
             "that the model was trained on; run fleming adapt, or use a model of this beam.",
             BeamMismatchWarning,
             2,
@@ -159,10 +163,12 @@ def detect_image(
         detector.names.conditions,
         search,
     )
-    calibrated = model.calibrator.apply(detections, detector.names.values if symmetric else None)
+    calibrated = model.calibrator.apply(detections, detector.names.values if symmetric else None, least=least)
+    del detections
     calibrated = _to_image(calibrated, seen, image, sampling)
     centre = calibrated.detections.centre
-    return take(calibrated, ((centre >= -0.5) & (centre < np.array(image.shape) - 0.5)).all(1))
+    inside = ((centre >= -0.5) & (centre < np.array(image.shape) - 0.5)).all(1)
+    return calibrated if inside.all() else take(calibrated, inside)
 
 
 def _compare_noise(image: ContinuumImage, model: Model) -> None:

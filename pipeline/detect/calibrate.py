@@ -86,9 +86,13 @@ class Calibrator:
         self.ndim, self.values, self.extra = ndim, values, extra
 
     def apply(
-        self, detections: Detections, names: Sequence[str] | None = None, extra: np.ndarray | None = None
+        self,
+        detections: Detections,
+        names: Sequence[str] | None = None,
+        extra: np.ndarray | None = None,
+        least: float = 0.0,
     ) -> Calibrated:
-        """The probability, the corrected values and the errors of detections.
+        """The probability, the corrected values and the errors of the detections that are at least so probable.
 
         names : of the values; where given, the answer is the mean over the symmetries of the sky, so that it turns
             with the sky as the averaged outputs of the network do.
@@ -99,17 +103,23 @@ class Calibrator:
             raise ValueError(f"the calibrator was fitted with {self.extra} further features, not {told}")
         turns = symmetries(self.ndim)[:1] if names is None else symmetries(self.ndim)
         beside = _beside(detections, extra)
-        # Large images have so many detections that the perceptron's layers would need more memory than the tiles.
-        count = len(detections)
-        probability, values, errors = np.empty(count), np.empty((count, self.values)), np.empty(detections.width.shape)
-        for start in range(0, count, _AT_ONCE):
+        # Large images have so many detections that the perceptron's layers would need more memory than the tiles, and
+        # most are too improbable to be kept.
+        kept, probability, values, errors = ([] for _ in range(4))
+        for start in range(0, max(len(detections), 1), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             some = detections.take(part)
             answers = [self._turned(some, beside[part], turn, names or [""] * self.values) for turn in turns]
             chance, shift, stretch = (np.mean([said[at] for said in answers], axis=0) for at in range(3))
-            probability[part] = 1 / (1 + np.exp(-chance))
-            values[part] = some.values + shift * some.width[:, self.ndim :]
-            errors[part] = self.sigma * some.width * np.exp(stretch)
+            chance = 1 / (1 + np.exp(-chance))
+            likely = chance >= least
+            kept.append(likely)
+            probability.append(chance[likely])
+            values.append((some.values + shift * some.width[:, self.ndim :])[likely])
+            errors.append((self.sigma * some.width * np.exp(stretch))[likely])
+        probability, values, errors = (np.concatenate(parts) for parts in (probability, values, errors))
+        likely = np.concatenate(kept)
+        detections = detections if likely.all() else detections.take(likely)
         return Calibrated(replace(detections, values=values), probability, errors)
 
     def _turned(
@@ -166,6 +176,7 @@ def fit_calibrator(
     *,
     extra: Sequence[np.ndarray] | None = None,
     weights: Sequence[np.ndarray] | None = None,
+    emphasis: Sequence[np.ndarray] | None = None,
     capacity: Capacity = LARGE,
 ) -> Calibrator:
     """Learn from the detections of fresh fields, one entry a field, and what they truly are.
@@ -178,6 +189,7 @@ def fit_calibrator(
     extra : further features (n, K) of each field's detections, that no symmetry changes.
     weights : of each field's detections (n,): how often one of them is met in the sky that the probability is for.
         In a field with k times the sources of the sky, the true ones have 1 / k.
+    emphasis : of each field's detections (n,): how much a match counts in what is learnt of values and errors.
     capacity : how much is learnt; `SMALL` suits a few hundred matches.
     """
     # Neighbours are those of the same field, whose pixels mean nothing in another.
@@ -194,8 +206,11 @@ def fit_calibrator(
     ).float()
     error = (error / width).clamp(-100, 100)
     matched = torch.from_numpy(truth.matched)
-    weight = None if weights is None else torch.from_numpy(np.concatenate(weights)).float()
-    sample = _Sample(inputs, error, matched, weight, ndim, values)
+    weight, stress = (
+        torch.ones(len(inputs)) if given is None else torch.from_numpy(np.concatenate(given)).float()
+        for given in (weights, emphasis)
+    )
+    sample = _Sample(inputs, error, matched, weight, stress, ndim, values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if capacity.folds > 1:
@@ -211,26 +226,35 @@ def fit_calibrator(
 
 @dataclass(frozen=True)
 class _Sample:
-    """Detections to learn from: inputs (n, features), error (n, N + P) in widths, matched (n,), weight (n,) or none."""
+    """Detections to learn from: inputs (n, features), error (n, N + P) in widths, matched, weight and stress (n,)."""
 
     inputs: Tensor
     error: Tensor
     matched: Tensor
-    weight: Tensor | None
+    weight: Tensor
+    stress: Tensor
     ndim: int
     values: int
 
     def take(self, chosen: Tensor) -> "_Sample":
-        weight = None if self.weight is None else self.weight[chosen]
-        return replace(
-            self, inputs=self.inputs[chosen], error=self.error[chosen], matched=self.matched[chosen], weight=weight
-        )
+        parts = ("inputs", "error", "matched", "weight", "stress")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in parts})
 
     def perceptron(self, capacity: Capacity) -> nn.Sequential:
         return _perceptron(self.inputs.shape[1], 1 + self.ndim + 2 * self.values, capacity.hidden)
 
-    def loss(self, network: nn.Sequential) -> Tensor:
-        return _loss(network(self.inputs), self.error, self.matched, self.weight, self.ndim, self.values)
+    def loss(self, said: Tensor) -> Tensor:
+        """Of what a perceptron says of them (n, outputs)."""
+        chance, shift, stretch = _parts(said, self.ndim, self.values)
+        cross = F.binary_cross_entropy_with_logits(chance, self.matched.float(), self.weight) / self.weight.mean()
+        matched = self.matched
+        if not matched.any():
+            return cross
+        residual = _residual(self.error[matched], shift[matched])
+        # How dense a field is says nothing of the errors: `weight` has no part in them.
+        likelihood = residual.abs() * torch.exp(-stretch[matched]) + stretch[matched]
+        stress = self.stress[matched, None]
+        return cross + 0.1 * ((stress * likelihood).sum(0) / stress.sum()).sum()
 
 
 def _folded(sample: _Sample, capacity: Capacity) -> tuple[nn.Sequential, Tensor]:
@@ -285,27 +309,14 @@ def _course(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
     for step in range(_STEPS):
         optimiser.zero_grad()
-        learnt.loss(network).backward()
+        learnt.loss(network(learnt.inputs)).backward()
         optimiser.step()
         schedule.step()
         if step % 10 == 9:
             with torch.no_grad():
                 said = network(held.inputs)
-                loss = float(_loss(said, held.error, held.matched, held.weight, held.ndim, held.values))
+                loss = float(held.loss(said))
             yield loss, {name: tensor.clone() for name, tensor in network.state_dict().items()}, said
-
-
-def _loss(said: Tensor, error: Tensor, matched: Tensor, weight: Tensor | None, ndim: int, values: int) -> Tensor:
-    chance, shift, stretch = _parts(said, ndim, values)
-    cross = F.binary_cross_entropy_with_logits(chance, matched.float(), weight)
-    if weight is not None:
-        cross = cross / weight.mean()
-    if not matched.any():
-        return cross
-    residual = _residual(error[matched], shift[matched])
-    likelihood = residual.abs() * torch.exp(-stretch[matched]) + stretch[matched]
-    # How dense a field is says nothing of the errors: all matches tell of them alike.
-    return cross + 0.1 * likelihood.mean(0).sum()
 
 
 def _residual(error: Tensor, shift: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.detect.calibrate import Calibrator, Truth, fit_calibrator
+from pipeline.detect.continuum import VALUES
 from pipeline.detect.labelled import LabelledArea
 from pipeline.detect.official import official_detections
 from pipeline.detect.predict import Detections, Search, detect
@@ -52,7 +53,10 @@ def choose(detector: Detector, areas: Sequence[LabelledArea], challenge: Sdc1, s
     if matched.sum() < _FEWEST:
         what = f"has only {matched.sum()} sources that the detector finds, too few to calibrate with"
         raise UserError("validation area", what, "make it larger, or train for longer")
-    calibrator = fit_calibrator(found, truths, seed)
+    # Faint sources are many. Were they to count alike, all fluxes would be drawn towards theirs.
+    at = VALUES.index("ln_peak")
+    emphasis = [np.exp(0.5 * np.nan_to_num(truth.values[:, at])) for truth in truths]
+    calibrator = fit_calibrator(found, truths, seed, emphasis=emphasis)
     names = detector.names.values if search.symmetric else None
     probability = np.concatenate([calibrator.apply(part, names).probability for part in found])
     totals = np.concatenate(tables)

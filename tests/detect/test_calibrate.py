@@ -231,3 +231,30 @@ def test_the_small_one_is_the_better_one_of_few_matches():
     loss, held = cost(small)
     assert loss < cost(fit_calibrator([found], [truth], seed=1))[0]
     np.testing.assert_allclose(held, 0.6827, atol=0.08)
+
+
+def test_only_the_probable_detections_are_calibrated_where_that_is_asked_for(fitted, monkeypatch):
+    monkeypatch.setattr(calibrate, "_AT_ONCE", 64)
+    found, *_ = draw(300, 9)
+    every, some = fitted.apply(found), fitted.apply(found, least=0.4)
+    kept = every.probability >= 0.4
+    assert 0 < kept.sum() < 300
+    for name in ("logit", "centre", "values", "width"):
+        expected = getattr(every.detections, name)[kept]
+        np.testing.assert_allclose(getattr(some.detections, name), expected, rtol=1e-6)
+    np.testing.assert_allclose(some.probability, every.probability[kept])
+    np.testing.assert_allclose(some.errors, every.errors[kept])
+
+
+def test_values_follow_the_matches_that_are_emphasised():
+    found, truth, _ = draw(2000, 10)
+    # Nothing that is told of a detection says which half it is of, whose errors have opposite signs.
+    half = np.arange(len(found)) % 2 == 0
+    offset = np.where(half, 3.0, -3.0)[:, None] * found.width[:, NDIM:]
+    truth = replace(truth, values=found.values + offset)
+    shifts = []
+    for first, second in ((1.0, 0.01), (0.01, 1.0)):
+        fitted = fit_calibrator([found], [truth], seed=1, emphasis=[np.where(half, first, second)])
+        shifts.append(np.median((fitted.apply(found).detections.values - found.values) / found.width[:, NDIM:]))
+    assert shifts[0] > 1.5
+    assert shifts[1] < -1.5
