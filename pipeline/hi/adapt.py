@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +134,9 @@ def trained_settings(model: Model, where: object) -> HiTaskSettings:
     return told.model_copy(update={"simulate": sky})
 
 
-def validation_sky(sky: HiSettings, settings: HiAdaptSettings, seed: int) -> HiSettings:
+def validation_sky(
+    sky: HiSettings, settings: HiAdaptSettings, seed: int, spectral: Sequence[float] = (1.0,)
+) -> HiSettings:
     """The sky of the cube that calibrates, around the middle of the band: so dense that enough galaxies are seen, but
     not so dense that they hide each other."""
     shape = (settings.channels, settings.side, settings.side)
@@ -142,6 +145,8 @@ def validation_sky(sky: HiSettings, settings: HiAdaptSettings, seed: int) -> HiS
     small = HiSettings(**(sky.model_dump() | {"shape": shape, "lowest_hz": lowest}))
     rows = galaxies(small, np.random.default_rng((seed, 4)), _ROWS)
     rms = small.noise * sdc2_rms(rows["central_freq"].to_numpy(), small.channel_hz)
+    # Noise that is the same in several channels hides a line as much more noise would.
+    rms = rms * np.sqrt(2 * sum(spectral) - spectral[0])
     seen = float((approximate_snr(rows, small, rms) > _SEEN).mean())
     filled = float(to_objects(rows, SkyGeometry(small), lambda centre: rms).size.prod(1).mean()) / np.prod(shape)
     area = shape[1] * shape[2] * (small.pixel_arcsec / 3600) ** 2
@@ -164,7 +169,7 @@ def _simulated(
     sky: HiSettings, settings: HiAdaptSettings, noise: CubeNoise, texture: NoisePower, folder: Path, seed: int
 ) -> KnownCube:
     """A cube with galaxies that are not practised on, in the noise of the real one."""
-    dense = validation_sky(sky, settings, seed)
+    dense = validation_sky(sky, settings, seed, texture.spectral)
     levels = channel_levels(noise, settings.channels)
     # The seeds of the galaxies that are practised on begin at the run's own.
     write_cube(dense, seed + 1000, folder, log.info, noise=texture, rms=levels)

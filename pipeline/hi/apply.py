@@ -33,13 +33,14 @@ from pipeline.detect.columns import join_catalogues
 from pipeline.detect.continuum import PixelBeam
 from pipeline.detect.measures import threshold_for_purity
 from pipeline.detect.model import Model, load
-from pipeline.detect.predict import Search
+from pipeline.detect.predict import Search, join
 from pipeline.detect.resample import SLACK, miss
 from pipeline.errors import UserError
 from pipeline.files import check_distinct, check_output, read_json, write_json
 from pipeline.hi.candidates import look_again
 from pipeline.hi.catalogue import galaxy_format, make_catalogue, write_galaxies
 from pipeline.hi.galaxies import VALUES
+from pipeline.hi.large import parts_of, search_large
 from pipeline.hi.products import write_products
 from pipeline.hi.stream import MEMORY, chunk_sides, detect_cube, file_state
 from pipeline.hi.texture import check_texture
@@ -231,7 +232,33 @@ def search_cube(
     calibrated = candidates.calibrated(model, symmetric)
     centre = calibrated.detections.centre
     inside = ((centre >= -0.5) & (centre < np.array(reader.shape) - 0.5)).all(1)
-    return Searched(take(calibrated, inside), candidates.matched_snr[inside])
+    found = Searched(take(calibrated, inside), candidates.matched_snr[inside])
+    return _with_large(found, reader, noise, model, symmetric, memory)
+
+
+def _with_large(
+    found: Searched, reader: CubeReader, noise: CubeNoise, model: Model, symmetric: bool, memory: float
+) -> Searched:
+    """With galaxies that the scan took to pieces in the place of the pieces."""
+    kept: list[Searched] = []
+    scales = [
+        Searched(*part) for part in search_large(reader, noise, model, found.calibrated, symmetric, memory=memory)
+    ]
+    for part in [*scales, found]:
+        centre = part.calibrated.detections.centre
+        pieces = np.zeros(len(centre), bool)
+        for larger in kept:
+            pieces |= parts_of(larger.calibrated, centre, reader)
+        kept.append(Searched(take(part.calibrated, ~pieces), part.matched_snr[~pieces]))
+    if len(kept) == 1:
+        return found
+    number = sum(len(part.matched_snr) for part in kept[:-1])
+    log.info("%s: %d of its galaxies are so large that they were searched for in larger pixels", reader.path, number)
+    calibrated = Calibrated(
+        join([part.calibrated.detections for part in kept]),
+        *(np.concatenate([getattr(part.calibrated, name) for part in kept]) for name in ("probability", "errors")),
+    )
+    return Searched(calibrated, np.concatenate([part.matched_snr for part in kept]))
 
 
 def check_hi(model: Model, where: object) -> None:

@@ -40,7 +40,7 @@ def score_scatter(
 
 def _block_sums(frame: CubeComparison, blocks: int) -> np.ndarray:
     """Points, true sources, detections and matches of each block `(blocks**3, 4)`."""
-    challenge, total = Sdc2(), blocks**3
+    challenge, total = frame.challenge, blocks**3
     counted = challenge.clean(_rows(frame.submission)).index
     sources = challenge.search(challenge.clean(_rows(frame.truth))).index
     detection, source = (_block(table, frame.shape, blocks) for table in (frame.detections, frame.sources))

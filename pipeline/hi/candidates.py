@@ -15,7 +15,7 @@ from pipeline.detect.train import Detector
 from pipeline.hi.matched_filter import Matched, line_widths, make_bank, matched_snr
 from pipeline.hi.second_look import apart, second_look
 from pipeline.hi.stream import ChunkStore, Cube, Noise, ProgressLog, fingerprint, snr_reader
-from pipeline.hi.texture import beam_pixels
+from pipeline.hi.texture import beam_pixels, spectral_correlation
 
 # Candidates that are looked at between two files that a killed run goes on from.
 _BLOCK = 1024
@@ -45,6 +45,7 @@ def look_again(
     radius: float | Sequence[float],
     symmetric: bool,
     *,
+    spectral: Sequence[float] | None = None,
     folder: str | os.PathLike | None = None,
     progress: Callable[[object], None] | None = None,
     depends: Any = None,
@@ -56,20 +57,25 @@ def look_again(
     reader : a `CubeReader`. radius : within which two detections are one [pixel].
     symmetric : whether outputs are averaged over the 16 symmetries around each detection; those that turn out to be
         one are then one.
+    spectral : autocorrelation of the noise along frequency; None measures it.
     folder, progress, depends : as in `detect_cube`.
     """
     read_snr = snr_reader(reader.read, noise)
     if symmetric:
         found = _averaged(found, read_snr, reader, noise, detector, radius, folder, progress, depends)
         found = found.take(apart(found, radius))
-    ratio, features = matched_features(found.centre, reader, noise)
+    spectral = spectral_correlation(reader, noise) if spectral is None else spectral
+    ratio, features = matched_features(found.centre, reader, noise, spectral)
     return Candidates(found, ratio, features)
 
 
-def matched_features(centre: np.ndarray, reader: Cube, noise: Noise) -> tuple[np.ndarray, np.ndarray]:
+def matched_features(
+    centre: np.ndarray, reader: Cube, noise: Noise, spectral: Sequence[float] = (1.0,)
+) -> tuple[np.ndarray, np.ndarray]:
     """The signal-to-noise ratio (n,) in the best filter at centres (n, 3), and what a calibrator is told of it (n, 4).
 
-    The filters are those of white noise seen through the beam, with line widths that suit each frequency.
+    The filters are those of white noise seen through the beam, with this autocorrelation along frequency and line
+    widths that suit each frequency.
     """
     read_snr = snr_reader(reader.read, noise)
     pixels = beam_pixels(reader)
@@ -80,7 +86,7 @@ def matched_features(centre: np.ndarray, reader: Cube, noise: Noise) -> tuple[np
     for number in np.unique(band):
         rows = np.flatnonzero(band == number)
         middle = float(np.min(reader.frequency) * np.exp((number + 0.5) * _BAND))
-        bank = make_bank(pixels, line_widths(float(np.median(width[rows])), middle, reader.rest_hz))
+        bank = make_bank(pixels, line_widths(float(np.median(width[rows])), middle, reader.rest_hz), spectral=spectral)
         matched: Matched = matched_snr(read_snr, reader.shape, centre[rows], bank)
         ratio[rows], features[rows] = matched.snr, bank.features(matched)
     return ratio, features

@@ -12,7 +12,7 @@ from pipeline.detect.predict import Detections, Search
 from pipeline.detect.train import Detector
 from pipeline.errors import UserError
 from pipeline.hi.candidates import Candidates, look_again
-from pipeline.hi.galaxies import from_values, to_objects
+from pipeline.hi.galaxies import challenge_of, from_values, to_objects
 from pipeline.hi.labelled import KnownCube
 from pipeline.hi.stream import detect_cube
 from pipeline.score.match import score
@@ -133,7 +133,7 @@ def _truth(found: Candidates, cube: KnownCube) -> tuple[Truth, np.ndarray, np.nd
     """What each candidate truly is by the match of SDC2, the score (n,) of a match, and whether a galaxy causes it."""
     detections = found.detections
     objects = to_objects(cube.truth, cube.reader, lambda at: cube.noise.at_positions(at)[1])
-    matches = score(Sdc2(), official_rows(detections, cube.reader), cube.truth).matches
+    matches = score(challenge_of(cube.reader), official_rows(detections, cube.reader), cube.truth).matches
     n, p = detections.values.shape
     truth = Truth(np.zeros(n, bool), np.full((n, 3), np.nan), np.full((n, p), np.nan))
     truth.matched[matches.submission] = True

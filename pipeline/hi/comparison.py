@@ -11,7 +11,7 @@ from pipeline.detect.compared import Compared, right_by_box
 from pipeline.detect.measures import chance_matches
 from pipeline.detect.objects import Objects
 from pipeline.errors import UserError
-from pipeline.hi.galaxies import Cube, box_sides
+from pipeline.hi.galaxies import Cube, box_sides, challenge_of
 from pipeline.hi.lines import width_hz
 from pipeline.score.match import score
 from pipeline.score.result import Score
@@ -37,12 +37,13 @@ _MOVES = np.array([[0.23, 0.31, 0.37], [-0.31, 0.43, -0.29], [0.41, -0.37, 0.23]
 class CubeComparison(Compared):
     """One cube: `Compared`, the detections with "matched_snr" where the catalogue gives it.
 
-    submission, truth : with the official columns. shape : of the cube.
+    submission, truth : with the official columns. challenge : the rules that they were matched by. shape : of the cube.
     drawn : boxes of the detections (n, 2, 3) [pixel]. objects : what the cube shows of the truth.
     """
 
     submission: pd.DataFrame
     truth: pd.DataFrame
+    challenge: Sdc2
     shape: tuple[int, int, int]
     drawn: np.ndarray
     objects: Objects
@@ -57,7 +58,7 @@ class CubeComparison(Compared):
 
     def scored_of(self, chosen: np.ndarray) -> tuple[Score, np.ndarray]:
         """The score that the detections of a mask `(n,)` alone have, and which sources `(m,)` they find."""
-        own = score(Sdc2(), self.submission[chosen], self.truth)
+        own = score(self.challenge, self.submission[chosen], self.truth)
         found = np.zeros(len(self.truth), bool)
         found[own.matches.truth] = True
         return own, found
@@ -81,7 +82,8 @@ def compare(catalogue: Table | pd.DataFrame, truth: pd.DataFrame, objects: Objec
     sources = measures(truth, cube)
     snr = np.full(len(truth), np.nan)
     snr[objects.row] = objects.snr
-    own = score(Sdc2(), submission, truth)
+    challenge = challenge_of(cube)
+    own = score(challenge, submission, truth)
     detections["source"], sources["snr"], sources["found"] = -1, snr, False
     detections.loc[own.matches.submission, "source"] = own.matches.truth
     sources.loc[own.matches.truth, "found"] = True
@@ -90,10 +92,11 @@ def compare(catalogue: Table | pd.DataFrame, truth: pd.DataFrame, objects: Objec
         detections=detections,
         sources=sources,
         score=own,
-        chance=_by_chance(submission, detections, sources, truth, cube),
+        chance=_by_chance(challenge, submission, detections, sources, truth, cube),
         by_box=right_by_box(drawn, detections["rank"].to_numpy(float), objects, LIMITS, LEVELS),
         submission=submission,
         truth=truth,
+        challenge=challenge,
         shape=tuple(cube.shape),
         drawn=drawn,
         objects=objects,
@@ -183,7 +186,7 @@ def _numbers(catalogue: Table | pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _by_chance(submission, detections, sources, truth, cube) -> dict:
+def _by_chance(challenge, submission, detections, sources, truth, cube) -> dict:
     """Matches of the catalogue moved within the box that detections and sources span."""
     places = np.concatenate([part[["z", "y", "x"]].to_numpy(float) for part in (detections, sources)])
     places = places[np.isfinite(places).all(1)]
@@ -193,6 +196,6 @@ def _by_chance(submission, detections, sources, truth, cube) -> dict:
 
     def count(moved: np.ndarray) -> int:
         ra, dec, frequency = cube.to_sky(*moved.T)
-        return score(Sdc2(), submission.assign(ra=ra, dec=dec, central_freq=frequency), truth).n_match
+        return score(challenge, submission.assign(ra=ra, dec=dec, central_freq=frequency), truth).n_match
 
     return chance_matches(count, detections[["z", "y", "x"]].to_numpy(float), _MOVES * (high - low), low, high)

@@ -11,6 +11,7 @@ from pipeline.detect.directions import ALONG_X, ALONG_Y
 from pipeline.detect.objects import Objects
 from pipeline.detect.train import Names
 from pipeline.hi.lines import km_s_per_hz
+from pipeline.score.sdc2 import Sdc2
 from pipeline.sky.geometry import ARCSEC, ellipse_to_pixel, jacobian, squared_widths
 from pipeline.sky.headers import Beam
 
@@ -20,6 +21,8 @@ NAMES = Names(values=VALUES)
 LEAST_SIZE, LEAST_WIDTH = 0.02, 0.1
 # Around what a box holds, on each side: pixels on the sky, and channels.
 SKY_MARGIN, CHANNEL_MARGIN = 2.0, 5.0
+# A beam is that of the SDC2 within this share.
+_SAME_BEAM = 0.1
 
 
 class Cube(Protocol):
@@ -42,6 +45,17 @@ class Cube(Protocol):
         self, ra: np.ndarray, dec: np.ndarray, frequency: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The inverse of `to_sky`."""
+
+
+def challenge_of(cube: Cube) -> Sdc2:
+    """The rules of the SDC2 as they are for its own cubes, and for others with their beam, band and centre."""
+    places = [[(side - 1) / 2] * 2 for side in cube.shape[1:]]
+    ra, dec, frequency = cube.to_sky(np.array([0.0, cube.shape[0] - 1]), *map(np.array, places))
+    official, beam = Sdc2(), _beam_arcsec(cube)
+    low, high = official.band_hz
+    if abs(beam / official.beam_arcsec - 1) < _SAME_BEAM and low <= frequency.min() and frequency.max() <= high:
+        return official
+    return Sdc2.for_cube(beam, (float(frequency.min()), float(frequency.max())), (float(ra[0]), float(dec[0])))
 
 
 def to_objects(truth: pd.DataFrame, cube: Cube, rms_at: Callable[[np.ndarray], np.ndarray]) -> Objects:

@@ -22,7 +22,15 @@ _COSMOLOGY = FlatLambdaCDM(H0=67.0, Om0=0.32)
 
 @dataclass(frozen=True)
 class Sdc2(Challenge):
-    """SDC2: HI galaxies in a cube. Detections of one galaxy all match and share its score."""
+    """SDC2: HI galaxies in a cube. Detections of one galaxy all match and share its score.
+
+    beam_arcsec : FWHM. band_hz : the frequencies in which galaxies count. centre_deg : right ascension, declination
+    of the field's centre. The defaults are those of the challenge's cubes.
+    """
+
+    beam_arcsec: float = BEAM_ARCSEC
+    band_hz: tuple[float, float] = BAND_HZ
+    centre_deg: tuple[float, float] = CENTRE_DEG
 
     name: ClassVar[str] = "sdc2"
     flux: ClassVar[str] = "line_flux_integral"
@@ -41,16 +49,24 @@ class Sdc2(Challenge):
         Column("w20", "km/s", 0, 1e4, hint="give line widths in km/s, not in m/s"),
     )
 
+    @classmethod
+    def for_cube(cls, beam_arcsec: float, frequency_hz: tuple[float, float], centre_deg: tuple[float, float]) -> "Sdc2":
+        """The same rules for another cube; a galaxy centred a little beyond its first or last frequency counts too."""
+        low, high = min(frequency_hz), max(frequency_hz)
+        return cls(
+            float(beam_arcsec), (low - 0.05 * (high - low), high + 0.05 * (high - low)), tuple(map(float, centre_deg))
+        )
+
     def clean(self, rows: Rows) -> Rows:
         return finite_rows(rows, self.names())
 
     def search(self, rows: Rows) -> Rows:
         frequency = rows["central_freq"]
-        return rows.take(np.flatnonzero((frequency > BAND_HZ[0]) & (frequency < BAND_HZ[1])))
+        return rows.take(np.flatnonzero((frequency > self.band_hz[0]) & (frequency < self.band_hz[1])))
 
     def points(self, rows: Rows) -> np.ndarray:
         """Mpc east, north and (angular-diameter distance) away of the field's centre: (n, 3)."""
-        lon, lat = _offsets(rows["ra"], rows["dec"])
+        lon, lat = _offsets(rows["ra"], rows["dec"], self.centre_deg)
         away = _distance_mpc(rows["central_freq"])
         return np.stack([lon * away, lat * away, away], axis=1)
 
@@ -58,10 +74,10 @@ class Sdc2(Challenge):
         """The larger of the size on the sky and the depth of the line, in Mpc."""
         frequency = rows["central_freq"]
         near, far = _distance_mpc(frequency + _line_hz(rows)), _distance_mpc(frequency)
-        return np.maximum(_width(rows) / _ARCSEC * far, far - near)
+        return np.maximum(self._width(rows) / _ARCSEC * far, far - near)
 
     def distance(self, submission: Rows, truth: Rows) -> np.ndarray:
-        width, line = _width(truth), _line_hz(truth)
+        width, line = self._width(truth), _line_hz(truth)
         place = _apart(submission, truth) / width
         with np.errstate(divide="ignore", invalid="ignore"):
             shift = np.abs(submission["central_freq"] - truth["central_freq"]) / line
@@ -72,7 +88,7 @@ class Sdc2(Challenge):
         return np.where((place < 1) & (shift < 1), np.sqrt(total), np.nan)
 
     def scores(self, submission: Rows, truth: Rows) -> np.ndarray:
-        place = _apart(submission, truth) / np.sqrt(4 * BEAM_ARCSEC**2 + truth["hi_size"] ** 2)
+        place = _apart(submission, truth) / np.sqrt(4 * self.beam_arcsec**2 + truth["hi_size"] ** 2)
         shift = np.abs(submission["central_freq"] - truth["central_freq"]) / _line_hz(truth)
         columns = (
             capped(place, 0.3),
@@ -96,15 +112,18 @@ class Sdc2(Challenge):
     def settings(self) -> dict:
         return {}
 
+    def _width(self, rows: Rows) -> np.ndarray:
+        return np.sqrt(rows["hi_size"] ** 2 + self.beam_arcsec**2)
+
 
 def score_sdc2(submission: pd.DataFrame, truth: pd.DataFrame) -> Score:
     """Score tables with the official SDC2 columns (`Sdc2.columns`); official cleaning, no validation."""
     return score(Sdc2(), submission, truth)
 
 
-def _offsets(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _offsets(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Longitude and latitude in radians in the frame whose origin is the field's centre."""
-    east, north, middle = np.radians(ra - CENTRE_DEG[0]), np.radians(dec), np.radians(CENTRE_DEG[1])
+    east, north, middle = np.radians(ra - centre[0]), np.radians(dec), np.radians(centre[1])
     ahead = np.cos(middle) * np.cos(north) * np.cos(east) + np.sin(middle) * np.sin(north)
     up = np.cos(middle) * np.sin(north) - np.sin(middle) * np.cos(north) * np.cos(east)
     return np.arctan2(np.cos(north) * np.sin(east), ahead), np.arcsin(np.clip(up, -1.0, 1.0))
@@ -112,10 +131,6 @@ def _offsets(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _distance_mpc(frequency: np.ndarray) -> np.ndarray:
     return _COSMOLOGY.angular_diameter_distance(REST_HZ / frequency - 1.0).value
-
-
-def _width(rows: Rows) -> np.ndarray:
-    return np.sqrt(rows["hi_size"] ** 2 + BEAM_ARCSEC**2)
 
 
 def _line_hz(rows: Rows) -> np.ndarray:

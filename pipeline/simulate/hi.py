@@ -19,7 +19,7 @@ from pipeline.simulate.hi_laws import (
     line_flux,
     line_width,
 )
-from pipeline.simulate.hi_noise import channel_rms, noise_cube, sdc2_rms
+from pipeline.simulate.hi_noise import NoiseStream, channel_rms, sdc2_rms
 from pipeline.simulate.hi_settings import REST_HZ, HiSettings
 from pipeline.simulate.hi_stamp import Stamp, matched_snr, stamp, white_power
 from pipeline.simulate.noise import NoisePower
@@ -75,10 +75,12 @@ class HiSky:
         channels, ny, nx = self.settings.shape
         waiting = self._extents()
         drawn: list[tuple[Stamp, np.ndarray]] = []
+        noise = NoiseStream(self._noise, (ny, nx))
         for number, start in enumerate(range(0, channels, _BLOCK)):
             stop = min(start + _BLOCK, channels)
             rng = np.random.default_rng((self._seed, 2, number))
-            data = noise_cube(self._noise, (stop - start, ny, nx), rng, self.rms[start:stop])
+            data = noise.take(stop - start, rng)
+            data *= self.rms[start:stop, None, None]
             self._residual.add(data, start)
             while waiting and waiting[-1][0] < stop:
                 drawn.append(self._draw(waiting.pop()[1]))

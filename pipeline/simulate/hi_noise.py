@@ -1,4 +1,4 @@
-"""Noise of a cube: correlated on the sky, independent between channels, of an rms that changes with frequency."""
+"""Noise of a cube: correlated on the sky, and along frequency where that was measured, of an rms that changes."""
 
 import numpy as np
 from scipy import fft
@@ -11,6 +11,7 @@ _SHEET = 512  # pixels: planes smaller than half of it are cut from one sheet of
 _REACH = 0.01  # autocorrelation below which pixels are taken for independent
 _AT_ONCE = 1 << 21  # pixels transformed together
 _RUN = (4, 40)  # channels in a row that interference spoils
+_LONG = 64  # channels in which the autocorrelation along frequency is turned into a filter
 
 
 def sdc2_rms(frequency: np.ndarray, channel_hz: float) -> np.ndarray:
@@ -41,7 +42,7 @@ def noise_cube(
     rng: np.random.Generator,
     rms: np.ndarray | float | None = None,
 ) -> np.ndarray:
-    """Gaussian noise of `shape` (frequency, y, x) float32, with the texture of `noise` in every channel.
+    """Gaussian noise of `shape` (frequency, y, x) float32, with the texture of `noise`.
 
     Random modes with the root of the spectrum, the transform of the autocorrelation (Wiener-Khinchin), are turned
     into pixels. That is noise without borders, which a margin as wide as its correlation takes from the borders of
@@ -51,6 +52,50 @@ def noise_cube(
     rms : of each channel ``(f,)`` or of all [Jy/beam]; None takes the noise's own, 1 where `noise` is settings.
     """
     power = white_beam(noise.beam_pixels) if isinstance(noise, HiSettings) else noise
+    result = NoiseStream(power, shape[1:]).take(shape[0], rng)
+    scale = power.rms if rms is None else np.asarray(rms, dtype=np.float32)
+    result *= np.float32(scale) if np.ndim(scale) == 0 else scale[:, None, None]
+    return result
+
+
+class NoiseStream:
+    """Noise of rms 1 with the texture of `power`, one run of channels (y, x) after the other, as if made at once."""
+
+    def __init__(self, power: NoisePower, plane: tuple[int, int]):
+        self.power, self.plane = power, tuple(plane)
+        self._filter = _along_frequency(power.spectral)
+        self._before = np.zeros((0, *plane), np.float32)
+
+    def take(self, channels: int, rng: np.random.Generator) -> np.ndarray:
+        """The next ``(channels, y, x)`` float32."""
+        if len(self._filter) == 1:
+            return _planes(self.power, (channels, *self.plane), rng)
+        reach = len(self._filter) - 1
+        missing = channels + reach - len(self._before)
+        known = np.concatenate([self._before, _planes(self.power, (missing, *self.plane), rng)])
+        self._before = known[channels:]
+        result = np.zeros((channels, *self.plane), np.float32)
+        for lag, weight in enumerate(self._filter):
+            result += weight * known[lag : lag + channels]
+        return result
+
+
+def _along_frequency(spectral: tuple[float, ...]) -> np.ndarray:
+    """Weights (odd,) float32 that give independent channels this autocorrelation, at the lags 0, 1, ..."""
+    if len(spectral) == 1:
+        return np.ones(1, np.float32)
+    both = np.zeros(_LONG)
+    lags = np.arange(len(spectral))
+    both[lags], both[-lags[1:]] = spectral, spectral[1:]
+    # A correlation that was cut off may have a spectrum below zero: that part becomes zero.
+    response = fft.fftshift(fft.ifft(np.sqrt(np.clip(fft.fft(both).real, 0.0, None))).real)
+    middle, reach = _LONG // 2, 2 * len(spectral)
+    weights = response[middle - reach : middle + reach + 1]
+    return (weights / np.sqrt(np.sum(weights**2))).astype(np.float32)
+
+
+def _planes(power: NoisePower, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
+    """Independent planes of rms 1."""
     channels, *plane = shape
     gap = _reach(power)
     tiles = [max(1, _SHEET // (n + gap)) if 2 * (n + gap) <= _SHEET else 1 for n in plane]
@@ -68,8 +113,6 @@ def noise_cube(
             for y, x in corners[: channels - made]:
                 result[made] = sheet[y : y + plane[0], x : x + plane[1]]
                 made += 1
-    scale = power.rms if rms is None else np.asarray(rms, dtype=np.float32)
-    result *= np.float32(scale) if np.ndim(scale) == 0 else scale[:, None, None]
     return result
 
 

@@ -66,24 +66,39 @@ def matched_snr(
 ) -> float:
     """Signal-to-noise ratio of the best linear filter for a noiseless signal ``(frequency, y, x)`` [Jy/beam].
 
-    In noise of the texture `power`, independent between channels, of `rms` [Jy/beam], one or one a channel: the root of
-    the sum over modes of |signal|^2 over the power of the noise (Turin 1960, IRE Trans. IT-6, 311). Modes in which
-    the noise has less than `least_power` of its greatest power are left out: what is finer than the beam can be told
-    in noise that is exactly a smoothed white one, and in no real image. A point has 0.76 times the quadratic sum of its
+    In noise of the texture `power` and of `rms` [Jy/beam], one or one a channel: the root of the sum over modes of
+    |signal|^2 over the power of the noise (Turin 1960, IRE Trans. IT-6, 311). Modes in which the noise has less than
+    `least_power` of its greatest power are left out: what is finer than the beam can be told in noise that is exactly
+    a smoothed white one, and in no real image. A point has 0.76 times the quadratic sum of its
     peaks over the rms, where a filter of the beam's shape has 0.71.
     """
-    return float(np.sqrt(np.sum(_squared_snr(pixels, power, least_power) / np.square(rms))))
+    if len(power.spectral) == 1:
+        return float(np.sqrt(np.sum(_squared_snr(pixels, power, least_power) / np.square(rms))))
+    return float(np.sqrt(np.sum(_squared_snr(_modes(pixels, power, rms, least_power), power, least_power))))
+
+
+def _modes(pixels: np.ndarray, power: NoisePower, rms: np.ndarray | float, least_power: float) -> np.ndarray:
+    """Modes along frequency (m, y, x) of a signal, each in units of the root of its noise."""
+    lags = np.arange(1, len(power.spectral))
+    length = len(pixels) + len(lags)
+    both = np.zeros(length)
+    both[0] = 1.0
+    np.add.at(both, np.concatenate([lags, -lags]) % length, np.tile(power.spectral[1:], 2))
+    spectrum = fft.fft(both).real
+    kept = spectrum > least_power * spectrum.max()
+    snr = pixels / np.broadcast_to(np.asarray(rms, float), len(pixels))[:, None, None]
+    return fft.fft(snr, length, axis=0)[kept] / np.sqrt(length * spectrum[kept])[:, None, None]
 
 
 def _squared_snr(pixels: np.ndarray, power: NoisePower, least_power: float) -> np.ndarray:
-    """Squared SNR of each channel ``(f,)`` for an rms of 1."""
+    """Squared SNR of each channel, or of each mode along frequency, ``(f,)`` for an rms of 1."""
     ny, nx = pixels.shape[1:]
     lags = np.arange(-power.lags, power.lags + 1)
     patch = np.zeros((ny, nx))
     np.add.at(patch, (lags[:, None] % ny, lags[None, :] % nx), power.correlation)
     spectrum = fft.fft2(patch).real
     kept = spectrum > least_power * spectrum.max()
-    square = np.abs(fft.fft2(pixels.astype(np.float64))) ** 2
+    square = np.abs(fft.fft2(pixels.astype(np.result_type(pixels, np.float64)))) ** 2
     return (square[:, kept] / spectrum[kept]).sum(axis=1) / (ny * nx)
 
 

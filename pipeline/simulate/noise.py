@@ -23,11 +23,14 @@ class NoisePower:
     correlation : autocorrelation ``(2 L + 1, 2 L + 1)`` at the lags -L..L in y and x [pixels], 1 in the middle.
     rms : standard deviation of the pixels left after clipping sources.
     mad : 1.4826 times the median absolute deviation of all pixels, sources among them.
+    spectral : of a cube, the autocorrelation along frequency at the lags 0, 1, ..., of which the first is 1; beyond the
+        last it is 0.
     """
 
     correlation: np.ndarray
     rms: float
     mad: float
+    spectral: tuple[float, ...] = (1.0,)
 
     @property
     def lags(self) -> int:
@@ -35,12 +38,14 @@ class NoisePower:
 
     def to_dict(self) -> dict:
         """Plain numbers for JSON."""
-        return {"rms": self.rms, "mad": self.mad, "correlation": np.round(self.correlation, 6).tolist()}
+        told = {"rms": self.rms, "mad": self.mad, "correlation": np.round(self.correlation, 6).tolist()}
+        return told | ({"spectral": list(self.spectral)} if len(self.spectral) > 1 else {})
 
     @classmethod
     def from_dict(cls, stored: dict) -> "NoisePower":
         """The inverse of `to_dict`."""
-        return cls(np.asarray(stored["correlation"], dtype=float), float(stored["rms"]), float(stored["mad"]))
+        correlation, spectral = np.asarray(stored["correlation"], dtype=float), stored.get("spectral", (1.0,))
+        return cls(correlation, float(stored["rms"]), float(stored["mad"]), tuple(map(float, spectral)))
 
 
 def measure(image: np.ndarray, beam_pixels: float | None = None, *, lags: int = LAGS) -> NoisePower:

@@ -65,6 +65,7 @@ class ChannelNoise:
 
     def __init__(self, rms):
         self.rms = np.asarray(rms, float)
+        self.blank = np.isnan(self.rms)
 
     def at(self, section):
         rms = self.rms[section[0]][:, None, None]

@@ -1,12 +1,13 @@
 """The laws of the scores: slow equals fast, order does not matter, truth against itself."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
 from pipeline.score import match
 from pipeline.score.sdc1 import FWHM, TRAINING, score_sdc1
-from pipeline.score.sdc2 import _distance_mpc, _offsets, score_sdc2
+from pipeline.score.sdc2 import CENTRE_DEG, Sdc2, _distance_mpc, _offsets, score_sdc2
 
 
 @pytest.fixture(params=range(5))
@@ -84,7 +85,7 @@ def slow_sdc2(submission, truth):
         return row["w20"] * 1e3 * row["central_freq"] ** 2 / (299792458.0 * 1.420405752e9)
 
     def place(row):
-        lon, lat = _offsets(row["ra"], row["dec"])
+        lon, lat = _offsets(row["ra"], row["dec"], CENTRE_DEG)
         away = _distance_mpc(row["central_freq"])
         return np.array([lon * away, lat * away, away])
 
@@ -254,3 +255,19 @@ def test_settings_that_do_not_exist_are_refused(sdc1_pair, key, value):
     settings = {"frequency": 560, key: value}
     with pytest.raises(UserError, match=f"^{key}: sdc1 has no {key} {value!r}; give one of "):
         score_sdc1(*sdc1_pair, **settings)
+
+
+def test_another_cube_is_scored_by_its_own_band_and_beam():
+    rows = {"id": 1, "ra": 20.0, "dec": 40.0, "hi_size": 90.0, "line_flux_integral": 5e4, "central_freq": 1.412e9,
+            "pa": 30.0, "i": 50.0, "w20": 200.0}  # fmt: skip
+    table = pd.DataFrame([rows])
+    assert score_sdc2(table, table).n_match == 0
+    found = match.score(Sdc2.for_cube(40.0, (1.415e9, 1.41e9), (20.0, 40.0)), table, table)
+    assert (found.n_match, found.n_truth) == (1, 1)
+    assert found.score == pytest.approx(1.0)
+    # Half a beam away is near for a wide beam and far for a narrow one.
+    moved = table.assign(dec=40.0 + 60 / 3600)
+    scores = [
+        match.score(Sdc2.for_cube(beam, (1.41e9, 1.415e9), (20.0, 40.0)), moved, table).score for beam in (5.0, 80.0)
+    ]
+    assert scores[0] < scores[1]

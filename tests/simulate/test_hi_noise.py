@@ -1,9 +1,11 @@
 """Noise of a cube has its texture, its rms in each channel, and no borders."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pipeline.simulate.hi_noise import channel_rms, noise_cube, sdc2_rms
+from pipeline.simulate.hi_noise import NoiseStream, channel_rms, noise_cube, sdc2_rms
 from pipeline.simulate.hi_settings import HiSettings
 from pipeline.simulate.noise import NoisePower, autocorrelation, generate, measure, white_beam
 
@@ -66,3 +68,20 @@ def test_interference_spoils_a_share_of_the_channels():
     )
     none = settings.model_copy(update={"rfi_factor": 1.0})
     np.testing.assert_allclose(channel_rms(none, np.random.default_rng(0)), quiet, rtol=1e-6)
+
+
+SPECTRAL = (1.0, 0.67, 0.17)
+
+
+def test_channels_are_correlated_as_asked():
+    power = replace(white_beam((2.0, 2.0, 0.0)), spectral=SPECTRAL)
+    stream, rng = NoiseStream(power, (64, 64)), np.random.default_rng(4)
+    # In runs of any length, as if made at once.
+    cube = np.concatenate([stream.take(channels, rng) for channels in (40, 3, 60, 97)])
+    assert cube.shape == (200, 64, 64)
+    assert cube.std() == pytest.approx(1, abs=0.02)
+    for lag, wanted in enumerate((*SPECTRAL, 0.0, 0.0)):
+        assert np.mean(cube[lag:] * cube[: 200 - lag]) == pytest.approx(wanted, abs=0.03)
+    borders = np.array([40, 43, 103])
+    assert np.mean(cube[borders] * cube[borders - 1]) == pytest.approx(SPECTRAL[1], abs=0.08)
+    assert NoisePower.from_dict(power.to_dict()).spectral == SPECTRAL

@@ -1,5 +1,7 @@
 """A stamp has the flux, place, width, size and direction of its row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -153,3 +155,16 @@ def test_real_galaxies_differ_from_one_another():
     rng = np.random.default_rng(0)
     shapes = {len(Atlas("resources/hi_galaxies").cloud(20.0, 200.0, 60.0, 10.0, rng).weight) for _ in range(6)}
     assert len(shapes) > 1
+
+
+def test_noise_that_channels_share_hides_a_line_as_the_best_filter_says():
+    rng = np.random.default_rng(1)
+    power = replace(white_power(EVEN), spectral=(1.0, 0.67, 0.17))
+    line = np.zeros((40, 24, 24))
+    y = np.arange(-12, 12)
+    line[8:32] = np.exp(-0.5 * (y[:, None] ** 2 + y**2) / covariance(*EVEN.beam_pixels)[0, 0])
+    noise = np.stack([noise_cube(power, line.shape, rng, 2.0) for _ in range(150)])
+    plain = float(np.sum(line**2) / np.std(np.sum(noise * line, axis=(1, 2, 3))))
+    snr = matched_snr(line, power, 2.0)
+    assert 0.75 * snr < plain < 1.1 * snr
+    assert snr < 0.75 * matched_snr(line, white_power(EVEN), 2.0)
