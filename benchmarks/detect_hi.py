@@ -27,14 +27,15 @@ from pipeline.detect.model import Model, load
 from pipeline.detect.pace import paced_on
 from pipeline.detect.settings import DetectorSettings
 from pipeline.detect.train import Detector, new_detector
-from pipeline.errors import UserError
+from pipeline.errors import FlemingWarning, UserError
+from pipeline.hi.adapt import adapt
 from pipeline.hi.choose import choose
 from pipeline.hi.cutout import cut_out
 from pipeline.hi.galaxies import NAMES
 from pipeline.hi.labelled import KnownCube
 from pipeline.hi.practice import Gallery, StampBatches, make_gallery
 from pipeline.hi.task import RADIUS, complete, practised
-from pipeline.hi.task_settings import HiTaskSettings
+from pipeline.hi.task_settings import HiAdaptSettings, HiTaskSettings
 from pipeline.hi.thumbnails import draw_galaxies
 from pipeline.nn.cost import describe, total
 from pipeline.report.style import figure, save
@@ -231,50 +232,49 @@ def _paced(gallery: Gallery, task: HiTaskSettings, settings: DetectorSettings, m
 
 
 def part_real(told: argparse.Namespace) -> dict[str, Any]:
-    """Real cubes as the model finds them: is the galaxy that each shows among the detections, and what else."""
-    model, result, shown = load(told.model), {}, []
+    """Real cubes, by the model as it ships and adapted to each: is the galaxy that each shows there, alone?"""
+    model, result, shown = load(told.model), {"minutes": told.adapt}, []
     for name, known in REAL.items():
-        path = told.data / "line_cubes" / f"{name}.fits.gz"
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
-            found = cubes.search(path, model, told.work / f"real-{name}.fits")
-        table = found.table[np.asarray(found.table["probability"]) >= model.threshold]
-        table.sort("snr", reverse=True)
-        result[name] = {
-            "shape": list(found.reader.shape),
-            "candidates": len(found.table),
-            "detections": len(table),
-            "brightest": [_row(one) for one in table[:_SHOWN]],
-            "galaxy": None if known.ra is None else _galaxy(found, table, known),
-            "as hoped": _as_hoped(found, table, known),
-            "warned": sorted({one.category.__name__ for one in heard}),
-            "mvoxel_per_cpu_second": found.speed["mvoxel_per_cpu_second"],
-        }
+        path, taught = told.data / "line_cubes" / f"{name}.fits.gz", told.work / f"real-{name}.safetensors"
+        if not taught.is_file():
+            adapt(path, told.model, taught, HiAdaptSettings(minutes=told.adapt), seed=1)
+        result[name] = {}
+        for way, used in (("as it ships", model), ("adapted", load(taught))):
+            with warnings.catch_warnings(record=True) as heard:
+                warnings.simplefilter("always")
+                found = cubes.search(path, used, told.work / f"real-{name}.fits")
+            table = found.table[np.asarray(found.table["probability"]) >= used.threshold]
+            table.sort("snr", reverse=True)
+            result[name][way] = {
+                "shape": list(found.reader.shape),
+                "candidates": len(found.table),
+                "detections": len(table),
+                "brightest": [_row(one) for one in table[:_SHOWN]],
+                "galaxy": None if known.ra is None else _galaxy(found, table, known),
+                "as hoped": _as_hoped(found, table, known),
+                "warned": sorted({one.category.__name__ for one in heard if issubclass(one.category, FlemingWarning)}),
+            }
+            facts = {key: result[name][way][key] for key in ("detections", "galaxy", "as hoped")}
+            print(name, way, facts, flush=True)
         shown.append((name, [(row, cut_out(row, found.reader, found.noise)) for row in table[:_SHOWN]]))
-        print(name, {key: result[name][key] for key in ("detections", "galaxy", "as hoped")}, flush=True)
     result |= {name: {"skipped": reason} for name, reason in SKIPPED.items()}
     _draw([part for part in shown if part[1]])
     return result
 
 
 def _galaxy(found: cubes.Search, table: QTable, known: RealCube) -> dict[str, Any]:
-    """The detection nearest to the galaxy within its velocities, and of the candidates the most probable near it."""
+    """The detection nearest to the galaxy within its velocities; it is found if that is nearer than a beam, or than a
+    quarter of the size that it is said to have."""
     beam = ARCSEC * found.reader.beam.major
-
-    def near(rows: QTable) -> tuple[np.ndarray, np.ndarray]:
-        offset = np.hypot(*sky_offsets(known.ra, known.dec, np.asarray(rows["ra"]), np.asarray(rows["dec"])))
-        velocity = np.asarray(rows["velocity"].value)
-        return offset, (velocity > known.velocity[0]) & (velocity < known.velocity[1])
-
-    offset, moves = near(table)
-    every, also = near(found.table)
-    around = np.asarray(found.table["probability"])[also & (every < beam)]
+    offset = np.hypot(*sky_offsets(known.ra, known.dec, np.asarray(table["ra"]), np.asarray(table["dec"])))
+    velocity = np.asarray(table["velocity"].value)
+    moves = (velocity > known.velocity[0]) & (velocity < known.velocity[1])
+    near = moves & (offset < np.maximum(beam, np.asarray(table["hi_size"].value) / 4))
     return {
         "beam_arcsec": beam,
         "nearest_arcsec": float(offset[moves].min()) if moves.any() else None,
         "detections_at_its_velocities": int(moves.sum()),
-        "found": bool((moves & (offset < beam)).any()),
-        "most_probable_candidate_there": float(around.max()) if len(around) else None,
+        "found": bool(near.any()),
     }
 
 
@@ -314,6 +314,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=None, help="cubes to judge (default: 12, of `sizes` 3)")
     parser.add_argument("--shape", type=int, nargs=3, default=None, help="of the cubes, frequency y x [pixel]")
     parser.add_argument("--minutes", type=float, default=12.0, help="of the processor, for every training of `sizes`")
+    parser.add_argument("--adapt", type=float, default=4.0, help="minutes, for every adaptation of `real`")
     parser.add_argument("--galaxies", type=int, default=12000, help="that `sizes` practises on")
     parser.add_argument("--networks", nargs="+", default=["hi-small", "hi", "hi-fine"], help="files of config/models")
     parser.add_argument("--threads", type=int, default=1)

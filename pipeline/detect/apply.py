@@ -14,7 +14,7 @@ import torch
 from astropy.table import QTable
 
 from pipeline.data.background import measure_background
-from pipeline.detect.calibrate import Calibrated
+from pipeline.detect.calibrate import Calibrated, take
 from pipeline.detect.catalogue import detection_format, make_catalogue, sampling_of, write_detections
 from pipeline.detect.columns import join_catalogues
 from pipeline.detect.continuum import VALUES, pixel_ellipse
@@ -250,11 +250,6 @@ def chosen_threshold(probability: np.ndarray, model: Model, purity: float | None
             3,
         )
     return 1.0
-
-
-def take(calibrated: Calibrated, chosen: np.ndarray) -> Calibrated:
-    """The detections of a mask or of indices."""
-    return Calibrated(calibrated.detections.take(chosen), calibrated.probability[chosen], calibrated.errors[chosen])
 
 
 def column_names(paths: Sequence[str]) -> list[str | None]:

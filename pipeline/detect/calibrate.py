@@ -65,6 +65,17 @@ class Calibrated:
     errors: np.ndarray
 
 
+def take(calibrated: Calibrated, chosen: np.ndarray) -> Calibrated:
+    """The detections of a mask or of indices."""
+    return Calibrated(calibrated.detections.take(chosen), calibrated.probability[chosen], calibrated.errors[chosen])
+
+
+def joined(parts: Sequence[Calibrated]) -> Calibrated:
+    """One after the other."""
+    numbers = (np.concatenate([getattr(part, name) for part in parts]) for name in ("probability", "errors"))
+    return Calibrated(join([part.detections for part in parts]), *numbers)
+
+
 class Calibrator:
     """A perceptron of two hidden layers over the standardised outputs of a detection.
 

@@ -25,15 +25,14 @@ from pipeline.detect.apply import (
     check_repeats,
     chosen_threshold,
     column_names,
-    take,
     together,
 )
-from pipeline.detect.calibrate import Calibrated
+from pipeline.detect.calibrate import Calibrated, joined, take
 from pipeline.detect.columns import join_catalogues
 from pipeline.detect.continuum import PixelBeam
 from pipeline.detect.measures import threshold_for_purity
 from pipeline.detect.model import Model, load
-from pipeline.detect.predict import Search, join
+from pipeline.detect.predict import Search
 from pipeline.detect.resample import SLACK, miss
 from pipeline.errors import UserError
 from pipeline.files import check_distinct, check_output, read_json, write_json
@@ -240,25 +239,13 @@ def _with_large(
     found: Searched, reader: CubeReader, noise: CubeNoise, model: Model, symmetric: bool, memory: float
 ) -> Searched:
     """With galaxies that the scan took to pieces in the place of the pieces."""
-    kept: list[Searched] = []
-    scales = [
-        Searched(*part) for part in search_large(reader, noise, model, found.calibrated, symmetric, memory=memory)
-    ]
-    for part in [*scales, found]:
-        centre = part.calibrated.detections.centre
-        pieces = np.zeros(len(centre), bool)
-        for larger in kept:
-            pieces |= parts_of(larger.calibrated, centre, reader)
-        kept.append(Searched(take(part.calibrated, ~pieces), part.matched_snr[~pieces]))
-    if len(kept) == 1:
+    larger = search_large(reader, noise, model, found.calibrated, symmetric, memory=memory)
+    if larger is None:
         return found
-    number = sum(len(part.matched_snr) for part in kept[:-1])
-    log.info("%s: %d of its galaxies are so large that they were searched for in larger pixels", reader.path, number)
-    calibrated = Calibrated(
-        join([part.calibrated.detections for part in kept]),
-        *(np.concatenate([getattr(part.calibrated, name) for part in kept]) for name in ("probability", "errors")),
-    )
-    return Searched(calibrated, np.concatenate([part.matched_snr for part in kept]))
+    galaxies, ratio = larger
+    log.info("%s: %d of its galaxies are so large that they are seen whole in larger pixels", reader.path, len(ratio))
+    rest = ~parts_of(galaxies, found.calibrated.detections.centre, reader)
+    return Searched(joined([galaxies, take(found.calibrated, rest)]), np.concatenate([ratio, found.matched_snr[rest]]))
 
 
 def check_hi(model: Model, where: object) -> None:

@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 
 from pipeline.data.cube_noise import CubeNoise, measure_cube_noise
 from pipeline.data.tiles import Section
-from pipeline.detect.calibrate import Calibrated
+from pipeline.detect.calibrate import Calibrated, joined, take
 from pipeline.detect.head import Layout
 from pipeline.detect.model import Model
 from pipeline.detect.predict import Search
@@ -30,7 +30,7 @@ _SPREADS = 3.0
 # What is looked at around a part: so many fields of the network on the sky, and in frequency.
 _AROUND, _ALONG = 4.0, 1.0
 # The brightest pixel that is shown [rms], and the channels that it is looked for in at once.
-_BRIGHTEST, _AT_ONCE = 10.0, 8
+_BRIGHTEST, _AT_ONCE = 30.0, 8
 # The planes of the coarsest cube are at least so wide, and a part of a galaxy is within so much of its size and line.
 _SMALLEST, _PART = 8, 0.75
 _SIZE, _WIDTH, _FLUX = (VALUES.index(name) for name in ("ln_size", "ln_w20", "ln_flux"))
@@ -97,17 +97,24 @@ def too_large(layout: Layout, values: np.ndarray) -> np.ndarray:
 
 def search_large(
     reader: Cube, noise: CubeNoise, model: Model, calibrated: Calibrated, symmetric: bool, *, memory: float = MEMORY
-) -> list[tuple[Calibrated, np.ndarray]]:
-    """Large galaxies around those of `calibrated` that are too large, with their matched filters, the coarsest first.
+) -> tuple[Calibrated, np.ndarray] | None:
+    """Large galaxies around those of `calibrated` that are too large, with their matched filters; None where none is.
 
-    The galaxies of each entry, of any probability, are of the sizes that suit its pixels.
+    Of those that pixels of several sizes show in one place, the one that the network is surest of.
     """
     sure = (calibrated.probability >= model.threshold) & too_large(model.detector.layout, calibrated.detections.values)
-    found: list[tuple[int, Calibrated, np.ndarray]] = []
+    found: list[tuple[Calibrated, np.ndarray]] = []
     for section in _sections(calibrated.detections.centre[sure], reader.shape, model.detector.network.field):
         for step in _steps(section):
             found += _searched(reader, section, step, noise, model, symmetric, memory)
-    return [(galaxies, ratio) for _, galaxies, ratio in sorted(found, key=lambda part: -part[0])]
+    if not found:
+        return None
+    every = joined([part for part, _ in found])
+    order, kept = np.argsort(-every.detections.logit, kind="stable"), np.zeros(len(every.probability), bool)
+    for row in order:
+        place = every.detections.centre[row : row + 1]
+        kept[row] = not (kept.any() and parts_of(take(every, kept), place, reader)[0])
+    return take(every, kept), np.concatenate([ratio for _, ratio in found])[kept]
 
 
 def parts_of(galaxies: Calibrated, centre: np.ndarray, reader: Cube) -> np.ndarray:
@@ -141,7 +148,8 @@ def _largest(layout: Layout) -> float:
 
 def _searched(
     reader: Cube, section: Sequence[slice], step: int, noise: CubeNoise, model: Model, symmetric: bool, memory: float
-) -> Iterator[tuple[int, Calibrated, np.ndarray]]:
+) -> Iterator[tuple[Calibrated, np.ndarray]]:
+    """What larger pixels show of galaxies that are too large for those of the cube."""
     coarse = CoarseCube(reader, section, step, _channels(reader, section, model))
     try:
         level = measure_cube_noise(coarse.read, coarse.shape, where=reader.path)
@@ -153,12 +161,10 @@ def _searched(
     scan = detect_cube(coarse, level, model.detector, search, progress=lambda done: None, memory=memory)
     candidates = look_again(scan, coarse, level, model.detector, model.radius, symmetric, progress=lambda done: None)
     calibrated = candidates.calibrated(model, symmetric)
-    # What is smaller is seen better in smaller pixels.
-    right = calibrated.detections.values[:, _SIZE] > _largest(model.detector.layout) - np.log(2)
-    right &= calibrated.probability >= model.threshold
+    galaxies = coarse.back(calibrated, noise)
+    right = too_large(model.detector.layout, galaxies.detections.values) & (calibrated.probability >= model.threshold)
     if right.any():
-        chosen = Calibrated(calibrated.detections.take(right), calibrated.probability[right], calibrated.errors[right])
-        yield step, coarse.back(chosen, noise), candidates.matched_snr[right]
+        yield take(galaxies, right), candidates.matched_snr[right]
 
 
 def _channels(cube: Cube, section: Sequence[slice], model: Model) -> int:
