@@ -2,7 +2,8 @@
 
 A network takes a galaxy of many beams to pieces. In pixels averaged over 2, 4, ... the galaxy is one of its own again:
 the cube is shown as one whose beam is as many times wider, and what is found there replaces the pieces. Nor has it
-learnt galaxies a thousand times above the noise: the brightest pixel is shown as one that it knows.
+learnt galaxies a thousand times above the noise: the brightest pixel is shown as one that it knows. The calibrator
+has seen no such galaxy and is not asked: probability and errors are the network's own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,8 +30,11 @@ from pipeline.sky.headers import Beam
 _SPREADS = 3.0
 # What is looked at around a part: so many fields of the network on the sky, and in frequency.
 _AROUND, _ALONG = 4.0, 1.0
-# The brightest pixel that is shown [rms], and the channels that it is looked for in at once.
-_BRIGHTEST, _AT_ONCE = 30.0, 8
+# How bright the brightest pixel is shown [rms], of which the network chooses, and the channels that it is looked for in
+# at once. A galaxy that fills so many beams is so much above the noise in its matched filter, or it is none.
+_BRIGHTEST, _AT_ONCE, _SURE = (10.0, 30.0, 100.0), 8, 20.0
+# Cubes of at most so many voxels are looked at as a whole, which costs little; larger ones around the pieces.
+_WHOLE = 1 << 27
 # The planes of the coarsest cube are at least so wide, and a part of a galaxy is within so much of its size and line.
 _SMALLEST, _PART = 8, 0.75
 _SIZE, _WIDTH, _FLUX = (VALUES.index(name) for name in ("ln_size", "ln_w20", "ln_flux"))
@@ -102,9 +106,14 @@ def search_large(
 
     Of those that pixels of several sizes show in one place, the one that the network is surest of.
     """
-    sure = (calibrated.probability >= model.threshold) & too_large(model.detector.layout, calibrated.detections.values)
+    sections = [tuple(slice(0, side) for side in reader.shape)]
+    if np.prod(reader.shape, dtype=float) > _WHOLE:
+        pieces = (calibrated.probability >= model.threshold) & too_large(
+            model.detector.layout, calibrated.detections.values
+        )
+        sections = _sections(calibrated.detections.centre[pieces], reader.shape, model.detector.network.field)
     found: list[tuple[Calibrated, np.ndarray]] = []
-    for section in _sections(calibrated.detections.centre[sure], reader.shape, model.detector.network.field):
+    for section in sections:
         for step in _steps(section):
             found += _searched(reader, section, step, noise, model, symmetric, memory)
     if not found:
@@ -156,15 +165,24 @@ def _searched(
     except UserError:
         # Too few pixels are left, or all of them are in the galaxy.
         return
-    level = replace(level, rms=level.rms * max(1.0, _peak(coarse, level) / _BRIGHTEST))
-    search = Search(least=model.trained.get("least_logit", Search.least), radius=model.radius)
-    scan = detect_cube(coarse, level, model.detector, search, progress=lambda done: None, memory=memory)
-    candidates = look_again(scan, coarse, level, model.detector, model.radius, symmetric, progress=lambda done: None)
-    calibrated = candidates.calibrated(model, symmetric)
-    galaxies = coarse.back(calibrated, noise)
-    right = too_large(model.detector.layout, galaxies.detections.values) & (calibrated.probability >= model.threshold)
-    if right.any():
-        yield take(galaxies, right), candidates.matched_snr[right]
+    peak, layout = _peak(coarse, level), model.detector.layout
+    search = Search(least=0.0, radius=model.radius)
+    for brightest in _BRIGHTEST:
+        dimmed = max(1.0, peak / brightest)
+        seen = replace(level, rms=level.rms * dimmed)
+        scan = detect_cube(coarse, seen, model.detector, search, progress=lambda done: None, memory=memory)
+        looked = look_again(
+            scan, coarse, seen, model.detector, model.radius, symmetric, spectral=(1.0,), progress=lambda done: None
+        )
+        raw, ratio = looked.detections, dimmed * looked.matched_snr
+        galaxies = coarse.back(Calibrated(raw, 1 / (1 + np.exp(-raw.logit)), raw.width), noise)
+        right = (galaxies.probability >= model.threshold) & (ratio > _SURE)
+        # Too large for the pixels of the cube, but not for these.
+        right &= too_large(layout, galaxies.detections.values) & ~too_large(layout, raw.values)
+        if right.any():
+            yield take(galaxies, right), ratio[right]
+        if dimmed == 1.0:
+            return
 
 
 def _channels(cube: Cube, section: Sequence[slice], model: Model) -> int:

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline.detect.calibrate import Calibrated
+from pipeline.data.background import Background
+from pipeline.data.cube_noise import CubeNoise
+from pipeline.detect.calibrate import Calibrated, take
+from pipeline.hi import large
+from pipeline.hi.candidates import Candidates
 from pipeline.hi.galaxies import VALUES, from_values
 from pipeline.hi.large import CoarseCube, _sections, _steps, parts_of
 
@@ -76,3 +80,40 @@ def test_the_sections_hold_all_places_and_do_not_overlap():
     apart = (lows[:, None] >= highs).any(-1) | (highs[:, None] <= lows).any(-1)
     assert (apart | np.eye(len(sections), dtype=bool)).all()
     assert list(_steps((slice(0, 9), slice(0, 40), slice(0, 64)))) == [2, 4]
+
+
+def test_a_galaxy_that_only_larger_pixels_show_whole_replaces_its_pieces(standin, monkeypatch):
+    """The network is played: in pixels of one cube it sees pieces, in larger ones the galaxy."""
+    cube, noise = standin.Cube((24, 64, 64)), standin.Noise([2e-5] * 24)
+    model = standin.model()
+    model.radius, model.threshold = 2.75, 0.5
+    layout = model.detector.layout
+    learnt = float(layout.mean[3 + SIZE] + 3 * layout.spread[3 + SIZE])
+    monkeypatch.setattr(large, "measure_cube_noise", lambda read, shape, where: measured(shape))
+    monkeypatch.setattr(large, "_peak", lambda coarse, level: 1.0)
+    seen = {2: (3.0, learnt - 0.1), 4: (5.0, learnt - 0.8), 8: (4.0, learnt + 0.5)}
+
+    def scanned(coarse, *rest, **options):
+        found = standin.detected(1).detections
+        logit, size = seen[coarse.step]
+        found.logit[:], found.values[:, SIZE], found.values[:, WIDTH] = logit, size, np.log(8.0)
+        found.centre[:] = (np.array([12, 32, 32]) + 0.5) / coarse.steps - 0.5
+        return found
+
+    monkeypatch.setattr(large, "detect_cube", scanned)
+    monkeypatch.setattr(large, "look_again", lambda found, *rest, **options: Candidates(found, np.array([50.0]), None))
+    nothing = standin.detected(1)
+    whole, ratio = large.search_large(cube, noise, model, take(nothing, np.zeros(0, int)), False)
+    # Of 8 the network says a size that it has not learnt, of 4 it is surer than of 2.
+    np.testing.assert_allclose(whole.detections.values[:, SIZE], [learnt - 0.8 + np.log(4)])
+    np.testing.assert_allclose(whole.detections.centre, [[12, 32, 32]])
+    assert ratio == [50.0]
+    seen |= {step: (logit, learnt - 2.5) for step, (logit, _) in seen.items()}
+    assert large.search_large(cube, noise, model, take(nothing, np.zeros(0, int)), False) is None
+
+
+def measured(shape):
+    edges = tuple(np.array([0, side]) for side in shape[1:])
+    return CubeNoise(
+        shape, np.zeros(shape[0]), np.ones(shape[0]), Background(shape[1:], edges, np.zeros((1, 1)), np.ones((1, 1)))
+    )
