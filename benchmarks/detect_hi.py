@@ -168,9 +168,12 @@ def part_sizes(told: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"sky": cubes.said(sky), "cpu_minutes": told.minutes, "networks": {}}
     for name in told.networks:
         place = told.work / f"hi-{name}-{told.minutes:g}-{told.galaxies}.safetensors"
-        line = str(cubes.ROOT / "config" / "models" / f"{name}.txt")
+        network, _, faint = name.partition("+")
+        line = str(cubes.ROOT / "config" / "models" / f"{network}.txt")
         if not place.is_file():
-            settings = task.detector.__class__(**(task.detector.model_dump() | {"network": line}))
+            told_of = task.detector.model_dump() | {"network": line}
+            told_of["objects"]["faint"] = faint or "background"
+            settings = task.detector.__class__(**told_of)
             _trained(gallery, task, settings, told).save(place)
         model = load(place)
         pairs, speeds = [], []
@@ -316,7 +319,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=12.0, help="of the processor, for every training of `sizes`")
     parser.add_argument("--adapt", type=float, default=4.0, help="minutes, for every adaptation of `real`")
     parser.add_argument("--galaxies", type=int, default=12000, help="that `sizes` practises on")
-    parser.add_argument("--networks", nargs="+", default=["hi-small", "hi", "hi-fine"], help="files of config/models")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=["hi-small", "hi", "hi-fine"],
+        help="files of config/models; +ignore: of faint galaxies nothing is learnt",
+    )
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
     told.seeds = told.seeds or {"sizes": 3}.get(told.part, 12)

@@ -81,7 +81,7 @@ def adapt(
         bands = divide(real.section, AreaSettings(validation=0.25, test=0.0), False)
         learnt = [replace(real, section=bands["train"])] * _repeats(bands["train"], learnt) + learnt
         held = [replace(real, section=bands["validation"])] * _repeats(bands["validation"], held) + held
-    least = DetectorSettings().objects.least_snr
+    least = DetectorSettings().objects.lowest_snr
     fields, tests = (
         [area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held)
     )

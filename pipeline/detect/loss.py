@@ -12,13 +12,17 @@ from pipeline.detect.settings import LossSettings
 
 @dataclass
 class Targets:
-    """A batch: the `owner` (b, *cells) of each cell, and centre (t, N), size (t, N), values (t, P), label (t,)."""
+    """A batch: the `owner` (b, *cells) of each cell, and centre (t, N), size (t, N), values (t, P), label (t,).
+
+    ignored : bool (t,), objects whose cells teach nothing; None for none.
+    """
 
     owner: Tensor
     centre: Tensor
     size: Tensor
     values: Tensor
     label: Tensor
+    ignored: Tensor | None = None
 
 
 def detection_loss(raw: Tensor, targets: Targets, layout: Layout, settings: LossSettings) -> dict[str, Tensor]:
@@ -41,6 +45,9 @@ def detection_loss(raw: Tensor, targets: Targets, layout: Layout, settings: Loss
         # A root of zero has no finite slope: a cell that is certainly right would make the gradient NaN.
         wrong = (-torch.expm1(-cross)).clamp(min=torch.finfo(cross.dtype).tiny)
         cross = cross * wrong**settings.focal
+    if targets.ignored is not None:
+        cross, mask = _without(targets.ignored, targets.owner, cross, mask)
+        count = mask.sum().clamp(min=1)
     losses = {"objectness": settings.objectness * cross.sum() / count}
 
     found = {name: value[mask] for name, value in part.items()}
@@ -69,6 +76,13 @@ def detection_loss(raw: Tensor, targets: Targets, layout: Layout, settings: Loss
         cross = F.cross_entropy(found["classes"][known], label[known], reduction="sum")
         losses["classes"] = settings.classes * cross / count
     return losses
+
+
+def _without(ignored: Tensor, owner: Tensor, cross: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The cross-entropy of the cells, and which are positive, without those of ignored objects."""
+    unheard = mask.clone()
+    unheard[mask] = ignored[owner[mask]]
+    return cross.masked_fill(unheard, 0.0), mask & ~unheard
 
 
 def _laplace(residual: Tensor, log_width: Tensor) -> Tensor:

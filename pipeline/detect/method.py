@@ -87,7 +87,8 @@ def batch_terms(
     owner = assign(
         centre, image, brightness, len(snr), raw.shape[2:], layout.reduction, _margin(size, settings.objects)
     )
-    return detection_loss(raw, Targets(owner, centre, size, values, label), layout, settings.loss)
+    ignored = brightness < settings.objects.least_snr if settings.objects.faint == "ignore" else None
+    return detection_loss(raw, Targets(owner, centre, size, values, label, ignored), layout, settings.loss)
 
 
 def _margin(size: Tensor, objects: ObjectSettings) -> Tensor:

@@ -44,6 +44,11 @@ class ObjectSettings(Settings):
     least_snr: float = Field(
         2.0, gt=0, allow_inf_nan=False, description="least effective signal-to-noise ratio of a learnable object"
     )
+    faint: Literal["background", "ignore"] = Field(
+        "background",
+        description="method cells: what objects from half of least_snr up to it are, sky like all that is fainter, or "
+        "ignored: their cells teach nothing",
+    )
     margin: float | tuple[float, ...] = Field(
         1.0,
         description="method cells: how far beyond half a cell an object has cells, "
@@ -54,6 +59,11 @@ class ObjectSettings(Settings):
         description="method cells: what counts instead of the margin where it is more, in sides of the object's box, "
         "one for all axes or one each",
     )
+
+    @property
+    def lowest_snr(self) -> float:
+        """The least effective signal-to-noise ratio of the objects that a batch has to name."""
+        return self.least_snr / 2 if self.faint == "ignore" else self.least_snr
 
     @field_validator("margin")
     @classmethod

@@ -49,7 +49,7 @@ def train(
         bands = divide(area.section, task.areas, test=not task.frames.test)
         learnt.append(replace(area, section=bands["train"]))
         held.append(replace(area, section=bands["validation"]))
-    least = task.detector.objects.least_snr
+    least = task.detector.objects.lowest_snr
     fields, tests = (
         [area.image.labelled(area.truth, area.section, least) for area in group] for group in (learnt, held)
     )

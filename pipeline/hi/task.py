@@ -110,7 +110,7 @@ def practice_batches(
 ) -> tuple[StampBatches, StampBatches]:
     """What is learnt from and, of other galaxies, what validates it."""
     held, learnt = gallery.split(max(int(_HELD_OUT * len(gallery)), 1))
-    least, batch = settings.objects.least_snr, settings.train.batch
+    least, batch = settings.objects.lowest_snr, settings.train.batch
     return tuple(
         StampBatches(part, sky, settings.crop, batch, steps, seed + number, per_crop, least, texture)
         for number, (part, steps) in enumerate(((learnt, settings.steps), (held, settings.held_out_steps)))

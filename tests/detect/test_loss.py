@@ -151,3 +151,28 @@ def test_a_frame_without_objects_only_costs_objectness(ndim):
 def test_a_detector_without_values_and_classes_has_no_such_terms(ndim):
     raw, targets, layout = case(ndim, values=(), classes=())
     assert detection_loss(raw, targets, layout, LossSettings()).keys() == {"objectness", "position", "size"}
+
+
+@ndims
+def test_cells_of_ignored_objects_teach_nothing(ndim):
+    raw, targets, layout = case(ndim)
+    settings = LossSettings()
+    ignored = torch.tensor([False, True, False, True])
+    there = (targets.owner == 1) | (targets.owner == 3)
+    told = replace(targets, ignored=ignored)
+    before = detection_loss(raw, told, layout, settings)
+    changed = raw.clone().movedim(1, -1)
+    changed[there] += 5.0
+    after = detection_loss(changed.movedim(-1, 1), told, layout, settings)
+    assert there.any()
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value)
+    # Nothing ignored is as before, and background is not the same as ignored.
+    torch.testing.assert_close(
+        detection_loss(raw, replace(targets, ignored=torch.zeros(4, dtype=torch.bool)), layout, settings),
+        detection_loss(raw, targets, layout, settings),
+    )
+    background = replace(targets, owner=targets.owner.masked_fill(there, -1))
+    assert detection_loss(raw, background, layout, settings)["objectness"] > before["objectness"]
+    for name in ("position", "size", "values"):
+        torch.testing.assert_close(detection_loss(raw, background, layout, settings)[name], before[name])
