@@ -40,7 +40,7 @@ class Method(Protocol):
     settings: MethodSettings
 
     def build(self, ndim: int, input_shape: tuple[int, ...], width: int) -> nn.Module:
-        """All that the model file holds, with fresh weights, for samples ``(channel, *axes)`` and conditions of `width`.
+        """All that the model file holds, with fresh weights: samples ``(channel, *axes)``, conditions of `width`.
 
         It has the attributes line, ndim, input_shape and outputs of a `Network`, and can be built on the meta device:
         a model file is read by building the method that it names and filling in its weights and buffers.
