@@ -130,7 +130,8 @@ class Conditions:
         uniform = torch.rand((len(condition), parts + 1), generator=generator).to(condition.device)
         kept = (uniform[:, :parts] >= share) & (uniform[:, parts:] >= share / 2)  # (n, part)
         columns = kept[:, :-1].repeat_interleave(2, dim=1)
-        return condition * torch.cat([columns, kept[:, -1:].expand(-1, len(self.classes))], dim=1)
+        told = torch.cat([columns, kept[:, -1:].expand(-1, len(self.classes))], dim=1)
+        return torch.where(told, condition, 0.0)
 
     def check(self, asked: Mapping[str, float | str], strict: bool) -> None:
         """Compare what a user asks for with what the model was trained on.

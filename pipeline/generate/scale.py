@@ -158,7 +158,8 @@ def border_noise(x: np.ndarray | Tensor) -> float:
     """The noise of a typical stamp of x `(n, channel, *axes)`, finite, in the unit of x; above 0.
 
     The median over (an even selection of) the stamps of the robust rms of their border, or a hundredth of their
-    median peak where that is 0, or 1 where all is 0.
+    median peak where that is 0, or 1 where all is 0. A border of m pixels lies closer to its own median than to the
+    true one: the factor sqrt(m / (m - 1)) allows for it, as for a mean.
     """
     chosen = np.linspace(0, len(x) - 1, min(len(x), _NOISE_STAMPS)).round().astype(int)
     values = np.asarray(x[chosen], dtype=np.float64)
@@ -167,7 +168,8 @@ def border_noise(x: np.ndarray | Tensor) -> float:
     border[inner] = False
     pixels = values[:, :, border]  # (n, channel, pixel)
     deviations = np.abs(pixels - np.median(pixels, axis=-1, keepdims=True))
-    rms = float(np.median(MAD_TO_SIGMA * np.median(deviations, axis=-1)))
+    few = math.sqrt(pixels.shape[-1] / max(1, pixels.shape[-1] - 1))
+    rms = float(np.median(few * MAD_TO_SIGMA * np.median(deviations, axis=-1)))
     peak = float(np.median(np.abs(values).reshape(len(values), -1).max(axis=-1)))
     return rms or _PEAK_SHARE * peak or 1.0
 
