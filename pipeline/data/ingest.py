@@ -6,8 +6,8 @@ import re
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +22,7 @@ from pipeline.data.settings import InputSettings, SplitSettings, grid_points
 from pipeline.data.sheet import Sheet
 from pipeline.data.splits import split as split_groups
 from pipeline.data.store import Dataset, write_store
-from pipeline.data.tables import feature_matrix, feature_names
+from pipeline.data.tables import feature_matrix, feature_names, number_columns
 from pipeline.errors import FlemingWarning, UserError, UserErrors
 from pipeline.files import check_output, sha256, write_error
 from pipeline.sky.archive import read_source, split_source
@@ -38,12 +38,14 @@ class SharedGroupWarning(FlemingWarning):
 
 def ingest(
     input: InputSettings,
-    labels: str | list[str],
+    labels: str | list[str] | None,
     classes: list[str] | dict[str, list[str]] | None,
     split: SplitSettings,
     seed: int,
     out: str | Path,
     *,
+    columns: Sequence[str] = (),
+    optional_columns: Sequence[str] = (),
     downloads: str | Path | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -51,6 +53,8 @@ def ingest(
 
     The arrays are spooled to a nameless file beside `out`, never held in memory together. URLs are fetched into
     `downloads` (``downloads/`` beside `out` when not given). `progress` is called with the number of objects read.
+    Without `labels` every object is of no class. The numbers in `columns` of the manifest travel with the objects, and
+    so do those of `optional_columns` that it has; their units come from an ECSV header.
 
     Raises
     ------
@@ -63,12 +67,13 @@ def ingest(
     if input.kind == "idx":
         manifest = _expand_idx(manifest, labels, classes)
     _check_names(manifest)
+    numbers = _numbers(manifest, columns, optional_columns)
     if manifest.dropped:
         counts = ", ".join(f"{count} {name}" for name, count in manifest.dropped.items())
         log.info("%s: left out by classes: %s", manifest.path, counts)
     splits = _splits(manifest, split, seed)
     if input.kind == "table":
-        write_store(out, _table(manifest, input, labels, split, splits))
+        write_store(out, replace(_table(manifest, input, labels, split, splits), **numbers))
         return
     paths = _local_paths(manifest, folder)
     try:
@@ -78,7 +83,7 @@ def ingest(
             spooled = _read_all(manifest, paths, input, spool, progress)
             spool.flush()
             x = np.memmap(spool, dtype=spooled.dtype, mode="r", shape=(len(paths), *spooled.shape))
-            write_store(out, _dataset(manifest, input, splits, spooled, x))
+            write_store(out, replace(_dataset(manifest, input, splits, spooled, x), **numbers))
     except OSError as error:
         raise write_error(out, error) from error
 
@@ -97,7 +102,7 @@ class _Spooled:
 
 def _manifest(
     settings: InputSettings,
-    labels: str | list[str],
+    labels: str | list[str] | None,
     classes: list[str] | dict[str, list[str]] | None,
     split: SplitSettings,
     folder: Path,
@@ -109,7 +114,19 @@ def _manifest(
         content = fetch(settings.manifest, folder).read_bytes()
     elif split_source(settings.manifest)[1] is not None:
         content = read_source(settings.manifest)
-    return read_manifest(settings.manifest, settings, labels, classes, split_column=split.column, content=content)
+    manifest = read_manifest(settings.manifest, settings, labels, classes, split_column=split.column, content=content)
+    if manifest.label is not None or settings.kind == "idx":
+        return manifest
+    return replace(manifest, label=np.full(len(manifest.rows), -1, dtype=np.int16))
+
+
+def _numbers(manifest: Manifest, needed: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
+    """The extra columns of a data set with their units, as `Dataset` takes them."""
+    present = [name for name in optional if name in manifest.sheet.cells and name not in needed]
+    names = [*dict.fromkeys(needed), *present]
+    values = number_columns(manifest.sheet, names, "condition")
+    units = {name: unit for name, unit in manifest.sheet.units.items() if name in names}
+    return {"columns": dict(zip(names, values.T, strict=True)), "column_units": units}
 
 
 def _check_names(manifest: Manifest) -> None:
@@ -132,8 +149,10 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def _expand_idx(manifest: Manifest, labels: str, classes: list[str] | dict[str, list[str]] | None) -> Manifest:
+def _expand_idx(manifest: Manifest, labels: str | None, classes: list[str] | dict[str, list[str]] | None) -> Manifest:
     """One row an image, from rows that name a file of images and a file of labels each."""
+    if labels is None:
+        raise UserError(manifest.path, "is of kind idx", "name the column that holds the label files in labels")
     tables, texts, lines = [], [], []
     problems: list[UserError] = []
     counts: dict[str, int] = defaultdict(int)
@@ -321,9 +340,13 @@ def _dataset(
 
 
 def _table(
-    manifest: Manifest, settings: InputSettings, labels: str | list[str], split: SplitSettings, splits: np.ndarray
+    manifest: Manifest,
+    settings: InputSettings,
+    labels: str | list[str] | None,
+    split: SplitSettings,
+    splits: np.ndarray,
 ) -> Dataset:
-    others = {labels} if isinstance(labels, str) else set(labels)
+    others = {labels} if isinstance(labels, str) else set(labels or ())
     others |= set(settings.where) | ({split.column} if split.column else set())
     names = settings.features or feature_names(manifest.sheet, others)
     rows = manifest.rows

@@ -3,7 +3,7 @@
 import csv
 import difflib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 from astropy.io import ascii
@@ -21,11 +21,13 @@ class Sheet:
     path : what the user calls the file.
     cells : one row an object, every cell text ("" where empty), index 0 ... n - 1.
     lines : ``(n,)`` line numbers in the file, from 1.
+    units : of the columns that have one, as text; a CSV file says none, unless it has the header of an ECSV table.
     """
 
     path: str
     cells: pd.DataFrame
     lines: list[int]
+    units: dict[str, str] = field(default_factory=dict)
 
     def where(self, position: int) -> str:
         """How a message names row `position`."""
@@ -49,7 +51,7 @@ class Sheet:
     def keep(self, positions: list[int]) -> "Sheet":
         """The sheet with only the rows at `positions`."""
         cells = self.cells.iloc[positions].reset_index(drop=True)
-        return Sheet(self.path, cells, [self.lines[position] for position in positions])
+        return Sheet(self.path, cells, [self.lines[position] for position in positions], self.units)
 
 
 def read_sheet(path: str, content: bytes, columns: list[str] | None = None) -> Sheet:
@@ -135,4 +137,5 @@ def _read_ecsv(path: str, text: str) -> Sheet:
         values = [str(value).strip() for value in table[name]]
         cells[name] = values if masked is None else ["" if m else v for v, m in zip(values, masked, strict=True)]
     numbers = [k for k, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
-    return Sheet(path, pd.DataFrame(cells, dtype=object), numbers[1 : 1 + len(table)])
+    units = {name: str(table[name].unit) for name in table.colnames if table[name].unit is not None}
+    return Sheet(path, pd.DataFrame(cells, dtype=object), numbers[1 : 1 + len(table)], units)

@@ -3,15 +3,16 @@
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 
+from pipeline.data.dataset import NUMBERS, Dataset, file_columns
 from pipeline.data.disk import PatientFile
 from pipeline.errors import UserError
 from pipeline.files import atomic
@@ -25,50 +26,6 @@ _COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "
 _AGAIN = "delete it and run the ingest stage again"
 
 
-@dataclass
-class Dataset:
-    """Everything that one store holds, in memory or streamed sample by sample.
-
-    Parameters
-    ----------
-    x : `(n, channel, *axes)` array, or an iterable of n samples `(channel, *axes)`; then give `shape` and `dtype`.
-        uint8 stays uint8, every other type becomes float32. NaN marks invalid pixels.
-    label : `(n,)` integer index into `classes` (-1: no label), or `(n, k)` of 0 and 1 for k classes that may overlap.
-    ids, groups, splits : n texts; a split is "train", "validation", "test" or "".
-    classes : names of the k classes; empty for data without labels.
-    ra, dec : `(n,)` degrees (ICRS), NaN where unknown; None when unknown for all.
-    headers : n FITS header texts of the samples' WCS, "" where there is none; None when there is none for all.
-    paths : n texts, where each sample was read from; None when not known.
-    axis : wavelength [angstrom] of the last axis, for spectra.
-    unit : unit of x as text, "" when dimensionless.
-    kind : "spectrum", "image", "cube", "table" or "idx".
-    input : the input settings that made the data set, anything that JSON holds.
-    shape, dtype : `(channel, *axes)` and type of a sample, for streams only.
-    """
-
-    x: np.ndarray | Iterable[np.ndarray]
-    label: np.ndarray
-    ids: Sequence[str]
-    groups: Sequence[str]
-    splits: Sequence[str]
-    classes: Sequence[str]
-    ra: np.ndarray | None = None
-    dec: np.ndarray | None = None
-    headers: Sequence[str] | None = None
-    paths: Sequence[str] | None = None
-    axis: np.ndarray | None = None
-    unit: str = ""
-    kind: str = ""
-    input: dict[str, Any] = field(default_factory=dict)
-    shape: tuple[int, ...] | None = None
-    dtype: Any = "float32"
-
-    @property
-    def n(self) -> int:
-        """Number of samples."""
-        return len(self.ids)
-
-
 def write_store(path: str | os.PathLike, dataset: Dataset) -> None:
     """Write `dataset` to `path`, whole or not at all; equal data sets give byte-identical files.
 
@@ -79,7 +36,7 @@ def write_store(path: str | os.PathLike, dataset: Dataset) -> None:
     """
     if not dataset.n:
         raise UserError(path, "would hold no sample", "check the manifest and its row filter")
-    columns = _columns(dataset)
+    columns = file_columns(dataset)
     shape, dtype = _sample_type(dataset)
     chunk = chunk_samples(shape, dtype, dataset.n)
     with atomic(path) as beside, PatientFile(beside) as disk:
@@ -94,6 +51,8 @@ def write_store(path: str | os.PathLike, dataset: Dataset) -> None:
                 made = file.create_dataset(name, data=values, chunks=True, track_times=False, **_COMPRESSION)
                 if unit:
                     made.attrs["unit"] = unit
+                if name == NUMBERS:
+                    made.attrs["names"] = json.dumps(list(dataset.columns))
             whole, block = (dataset.n, *shape), (chunk, *shape)
             x = file.create_dataset("x", whole, dtype, chunks=block, track_times=False, **_COMPRESSION)
             x.attrs["unit"] = dataset.unit
@@ -117,39 +76,6 @@ def _sample_type(dataset: Dataset) -> tuple[tuple[int, ...], np.dtype]:
     else:
         shape, dtype = tuple(dataset.shape), np.dtype(dataset.dtype)
     return shape, np.dtype("u1") if dtype == np.uint8 else np.dtype("<f4")
-
-
-def _columns(dataset: Dataset) -> dict[str, tuple[np.ndarray, str]]:
-    label = np.asarray(dataset.label)
-    unknown = np.full(dataset.n, np.nan)
-    blank = [""] * dataset.n
-    columns = {
-        "label": (label.astype("<i2" if label.ndim == 1 else "u1"), ""),
-        "id": (_texts(dataset.ids), ""),
-        "group": (_texts(dataset.groups), ""),
-        "split": (_texts(dataset.splits), ""),
-        "ra": (np.asarray(unknown if dataset.ra is None else dataset.ra, dtype="<f8"), "deg"),
-        "dec": (np.asarray(unknown if dataset.dec is None else dataset.dec, dtype="<f8"), "deg"),
-        "header": (_texts(blank if dataset.headers is None else dataset.headers), ""),
-        "path": (_texts(blank if dataset.paths is None else dataset.paths), ""),
-    }
-    for name, (values, _) in columns.items():
-        if len(values) != dataset.n:
-            raise ValueError(f"column {name} has {len(values)} rows, ids {dataset.n}")
-    if label.ndim == 2 and label.shape[1] != len(dataset.classes):
-        raise ValueError(f"label has {label.shape[1]} columns for {len(dataset.classes)} classes")
-    if len(dataset.classes):
-        columns["class"] = (_texts(dataset.classes), "")
-    if dataset.axis is not None:
-        columns["axis"] = (np.asarray(dataset.axis, dtype="<f8"), "angstrom")
-    return columns
-
-
-def _texts(values: Sequence[str]) -> np.ndarray:
-    # fixed length: the heap that HDF5 keeps for texts of variable length is neither compressed nor checked
-    encoded = [str(value).encode("utf-8") for value in values]
-    length = max(1, max(len(text) for text in encoded))
-    return np.array(encoded, dtype=h5py.string_dtype("utf-8", length))
 
 
 def _write_samples(x: h5py.Dataset, dataset: Dataset, chunk: int, disk: PatientFile) -> None:
@@ -292,6 +218,24 @@ class Store:
     def axis(self) -> np.ndarray | None:
         """Wavelength [angstrom] of the last axis, or None."""
         return self._column("axis") if "axis" in self._file else None
+
+    @cached_property
+    def columns(self) -> pd.DataFrame:
+        """`(n, column)` numbers about the samples, float64, NaN where unknown; no column in a data set without."""
+        if NUMBERS not in self._file:
+            return pd.DataFrame(index=range(self.n))
+        return pd.DataFrame(self._column(NUMBERS), columns=list(self.column_units))
+
+    @cached_property
+    def column_units(self) -> dict[str, str]:
+        """The unit of each of `columns`, "" when dimensionless."""
+        if NUMBERS not in self._file:
+            return {}
+        try:
+            attrs = self._dataset(NUMBERS).attrs
+            return dict(zip(json.loads(attrs["names"]), json.loads(attrs["unit"]), strict=True))
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise UserError(self.path, "is damaged: the names of its columns cannot be read", _AGAIN) from error
 
     def indices(self, split: str) -> np.ndarray:
         """Increasing indices of the samples of one split."""

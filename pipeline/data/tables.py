@@ -34,18 +34,30 @@ def feature_matrix(sheet: Sheet, names: list[str]) -> np.ndarray:
     ------
     UserErrors : a column is missing, or cells are no finite numbers (all of them).
     """
+    return number_columns(sheet, names, "feature").astype(np.float32)
+
+
+def number_columns(sheet: Sheet, names: list[str], role: str) -> np.ndarray:
+    """The columns `names` as ``(n, column)`` float64; empty cells are NaN.
+
+    `role` is what messages call a column, and with an s the key of the config that names them.
+
+    Raises
+    ------
+    UserErrors : a column is missing, or cells are no finite numbers (all of them).
+    """
     for name in names:
-        sheet.need(name, "correct features")
+        sheet.need(name, f"correct {role}s")
     columns, problems = [], []
     for name in names:
         wrong, values = _wrong(sheet, name)
         for position in np.flatnonzero(wrong):
-            what = f'has "{sheet.cells[name].iloc[position][:30]}" in feature column "{name}"'
+            what = f'has "{sheet.cells[name].iloc[position][:30]}" in {role} column "{name}"'
             problems.append(UserError(sheet.where(position), what, "write a number, or leave the cell empty"))
         columns.append(values)
     if problems:
         raise UserErrors(problems)
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.stack(columns, axis=1) if columns else np.zeros((len(sheet.lines), 0))
 
 
 def _blank(sheet: Sheet, name: str) -> np.ndarray:
