@@ -1,5 +1,6 @@
 """What a network costs, layer by layer: shapes, parameters and multiply-adds. Needs no torch for a line of text."""
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,8 @@ from pipeline.nn.shapes import trace
 from pipeline.nn.tokens import Layer
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from pipeline.nn.network import Network
 
 _NAMES = {
@@ -68,6 +71,24 @@ def describe(
 def total(rows: list[LayerCost]) -> LayerCost:
     """The sum of the parameters and multiply-adds, with the output shape of the last layer."""
     return LayerCost("total", "", rows[-1].output_shape, sum(r.parameters for r in rows), sum(r.macs for r in rows))
+
+
+def macs(module: "nn.Module", *inputs: "Tensor | None") -> int:
+    """The multiply-adds of `module(*inputs)`: convolutions, matrix products and attention, for the whole batch.
+
+    Nothing is computed and nothing changes: a copy on the meta device runs in evaluation mode. A module that makes
+    tensors on a device of its own choice cannot be counted.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shadow = copy.deepcopy(module).to("meta").eval()
+    shapes = [value.to("meta") if isinstance(value, torch.Tensor) else value for value in inputs]
+    # torch counts attention only where it is made of matrix products
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(*shapes)
+    return counter.get_total_flops() // 2
 
 
 def format_table(rows: list[LayerCost]) -> str:

@@ -7,8 +7,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.nn.cost import describe, format_table, total
+from pipeline.nn.coders import Decoder, Encoder
+from pipeline.nn.cost import describe, format_table, macs, total
 from pipeline.nn.network import build
+from pipeline.nn.unet import UNet
 
 TABLE = "C-32.3_p0 P-2 C-64.3_p0 P-2 C-64.3_p0 D-64 D-10"
 
@@ -79,3 +81,32 @@ def test_a_branch_costs_its_layers_alone():
     assert [row.name for row in rows if row.token in "[]"] == ["branch", "concatenation"]
     assert total(rows).macs == 64 * 9 * 4 + 16 * 9 * 4 * 6 + 64 * 10 * 2
     assert "10x8x8" in format_table(rows)
+
+
+@pytest.mark.parametrize("line", ["norm=batch C-4.3 R-6.3_s2 GAP D-3", "vit_p4_w8_h2_l2"])
+def test_counted_multiply_adds_are_the_described_ones_times_the_batch(line):
+    network = build(line, 2, (2, 8, 12)).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert macs(network, torch.zeros(3, 2, 8, 12)) == 3 * total(describe(network)).macs
+    assert network.training and all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_multiply_adds_of_a_unet_in_closed_form(ndim):
+    axes, cells = (4, 6, 8)[:ndim], (2, 3, 4)[:ndim]
+    channel, kernel = 2 * 2**ndim, 3**ndim
+    convolutions = kernel * (channel * 4 + 2 * 2 * 4 * 4 + 4 * 2**ndim)
+    dense = 64 * 16 + 16 * 16 + 5 * 16 + 16 * 16 + 2 * 16 * 8
+    x, t, told = torch.zeros(3, 2, *axes), torch.zeros(3), torch.zeros(3, 5)
+    positions = int(torch.tensor(cells).prod())
+    net = UNet("unet-4_p2_r1_a0_c5", ndim, (2, *axes), 1)
+    assert macs(net, x, t, told) == 3 * (positions * convolutions + dense)
+    attention = positions * 4 * 4 * 4 + 2 * positions**2 * 4
+    assert macs(UNet("unet-4_p2_a1_c5", ndim, (2, *axes), 1), x, t, told) == macs(net, x, t, told) + 3 * attention
+    assert macs(net, x, t, None) == 3 * (positions * convolutions + dense - 5 * 16 - 16 * 16)
+
+
+def test_multiply_adds_of_coders_in_closed_form():
+    encoder, decoder = Encoder(2, (1, 8, 8), (4, 6), 3), Decoder(2, (1, 8, 8), (4, 6), 3)
+    assert macs(encoder, torch.zeros(2, 1, 8, 8)) == 2 * (16 * 9 * 4 + 4 * 9 * 4 * 6 + 4 * 6 * 3)
+    assert macs(decoder, torch.zeros(2, 3)) == 2 * (3 * 4 * 6 + 16 * 9 * 6 * 4 + 16 * 9 * 4 * 4)
