@@ -14,8 +14,12 @@ from pipeline.errors import UserError
 from pipeline.files import atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
+
+    Builder = Callable[[str, int, tuple[int, ...], int | None], nn.Module]
 
 FORMAT_VERSION = 1
 
@@ -27,8 +31,8 @@ _OTHER = "give the model.safetensors that fleming train wrote"
 def save_model(path: str | os.PathLike, network: "nn.Module", description: dict[str, Any]) -> None:
     """Write the weights of `network` with its architecture and `description` (any JSON); the same bytes every time.
 
-    `network` comes from `pipeline.nn.network.build` and knows its `line`, `ndim`, `input_shape` (channel, *axes)
-    and `outputs`.
+    `network` knows its `line`, `ndim`, `input_shape` (channel, *axes) and `outputs`, from which a builder makes it
+    again: `pipeline.nn.network.build`, or the one that is given to `load_model`.
 
     Raises
     ------
@@ -48,8 +52,13 @@ def save_model(path: str | os.PathLike, network: "nn.Module", description: dict[
         beside.write_bytes(save(tensors, {"fleming": text}))
 
 
-def load_model(path: str | os.PathLike, device: "torch.device | str" = "cpu") -> tuple["nn.Module", dict[str, Any]]:
+def load_model(
+    path: str | os.PathLike, device: "torch.device | str" = "cpu", build: "Builder | None" = None
+) -> tuple["nn.Module", dict[str, Any]]:
     """The network with its weights on `device`, in evaluation mode, and its description. PyTorch's random state stays.
+
+    `build(line, ndim, input_shape, outputs)` makes the network of a description; by default it is
+    `pipeline.nn.network.build`. It is called for the meta device first, so it must make its tensors by torch alone.
 
     Raises
     ------
@@ -59,11 +68,12 @@ def load_model(path: str | os.PathLike, device: "torch.device | str" = "cpu") ->
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from pipeline.nn.network import build
+    from pipeline.nn import network as notation
 
+    build = build or notation.build
     path = Path(path)
     description = read_description(path)
-    architecture = [description[name] for name in _ARCHITECTURE]
+    architecture = [tuple(value) if isinstance(value, list) else value for value in map(description.get, _ARCHITECTURE)]
     try:
         tensors = load_file(path)
     except SafetensorError as error:

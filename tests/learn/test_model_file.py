@@ -12,6 +12,7 @@ from torch import nn
 from pipeline.errors import UserError
 from pipeline.learn.model_file import FORMAT_VERSION, load_model, read_description, save_model
 from pipeline.nn.network import build
+from pipeline.nn.unet import UNet
 
 DESCRIPTION = {"classes": ["O", "β"], "normalise": [{"name": "tanh", "scale": 1.5}], "history": {"best_epoch": 3}}
 NETWORKS = {
@@ -172,3 +173,41 @@ def test_tied_weights_and_other_layouts_can_be_saved(tmp_path):
         setattr(tied, name, value)
     save_model(tmp_path / "tied", tied, {})
     assert read_description(tmp_path / "tied")["line"] == "D-2 D-2"
+
+
+UNET = "unet-4.8_p2_r1_a1_c2"
+
+
+@pytest.fixture
+def unet_file(tmp_path):
+    """The model file of a U-Net none of whose weights are zero, and the U-Net."""
+    torch.manual_seed(3)
+    net = UNet(UNET, 2, (1, 6, 5), 1).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    path = tmp_path / "unet.safetensors"
+    save_model(path, net, DESCRIPTION)
+    return path, net
+
+
+def test_a_network_of_another_builder_makes_the_round_trip(tmp_path, unet_file):
+    path, net = unet_file
+    random = torch.get_rng_state()
+    loaded, description = load_model(path, build=UNet)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert description["line"] == UNET and not loaded.training
+    inputs = torch.randn(2, 1, 6, 5), torch.rand(2), torch.randn(2, 2)
+    assert torch.equal(net(*inputs), loaded(*inputs)) and net(*inputs).any()
+    save_model(tmp_path / "again", loaded, DESCRIPTION)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_a_network_and_its_builder_must_belong_together(unet_file, model):
+    path, _ = unet_file
+    refused(path, "cannot be built")
+    with pytest.raises(UserError, match="cannot be built .* is not the beginning of a U-Net"):
+        load_model(model, build=UNet)
+    rewrite(path, line=UNET.replace("4.8", "4.12"))
+    with pytest.raises(UserError, match="its network needs"):
+        load_model(path, build=UNet)
