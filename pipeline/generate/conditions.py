@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pipeline.data.store import Store
 from pipeline.errors import FlemingWarning, UserError, UserErrors
 
 CLASS = "class"
@@ -205,6 +206,22 @@ class Conditions:
 
     def _unknown_class(self, where: str, name: str) -> UserError:
         return UserError(where, f'"{name}" is not a class of this model', f"choose among {', '.join(self.classes)}")
+
+
+def condition_table(store: Store) -> pd.DataFrame:
+    """What is known of the samples of a data set, ``(n, column)``: its numbers, and "class" where it has classes.
+
+    Raises
+    ------
+    UserError : samples may be of several classes at once.
+    """
+    table = store.columns.copy()
+    if store.classes:
+        if store.multilabel:
+            what = "says of a sample that it is of several classes"
+            raise UserError(store.path, what, "name one column of classes in labels")
+        table[CLASS] = np.array([*store.classes, ""], dtype=object)[store.labels]
+    return table
 
 
 def _column(table: pd.DataFrame, name: str) -> np.ndarray:

@@ -1,20 +1,15 @@
 """Sersic galaxies behind a Gaussian PSF in white noise, thousands a second, and their truth table."""
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.table import Table
 from scipy.optimize import nnls
 from scipy.special import gammainc, gammaincinv
 
-from pipeline.files import atomic
 from pipeline.simulate.sersic_settings import SersicSettings
+from pipeline.simulate.stamp_files import Progress, write_stamps
 from pipeline.sky.units import brightness_unit
-
-Progress = Callable[[int], None]
 
 _FWHM = np.sqrt(8 * np.log(2))  # FWHM of a Gaussian in units of its standard deviation
 _BLOCK = 128  # stamps drawn at once: what they need stays in the processor's cache
@@ -22,7 +17,6 @@ _BLOCK = 128  # stamps drawn at once: what they need stays in the processor's ca
 _SIGMAS = 0.03 * 1.4 ** np.arange(20)
 _INDICES = np.geomspace(0.5, 6.0, 33)
 _RIDGE = 1e-3  # neighbouring Gaussians are alike: this chooses among the mixtures that are equally good
-_UNITS = {"size": "arcsec", "pa": "deg"}
 
 
 def simulate_galaxies(
@@ -30,23 +24,14 @@ def simulate_galaxies(
 ) -> None:
     """Write ``samples.fits``, an array ``(n, y, x)`` float32 in `settings.unit`, and its ``manifest.csv``.
 
-    The manifest has the columns path, row, id, label, group and the truth as `make_galaxies` gives it. Its comment
-    lines are the header of an ECSV table: they hold the units. Galaxy i is the same for any number of galaxies.
+    The manifest has the columns path, row, id, label, group and the truth as `make_galaxies` gives it, with its units.
+    Galaxy i is the same for any number of galaxies.
     """
-    folder, tables = Path(out_folder), []
-    with atomic(folder / "samples.fits") as beside, open(beside, "ab+") as file:
-        stream = fits.StreamingHDU(file, _header(settings, seed))
-        for first in range(0, settings.n, _BLOCK):
-            count = min(_BLOCK, settings.n - first)
-            stamps, truth = make_galaxies(settings, seed, first, count)
-            stream.write(stamps.astype(">f4"))
-            tables.append(truth)
-            if progress is not None:
-                progress(first + count)
-        stream.close()
-    truth = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    with atomic(folder / "manifest.csv") as beside:
-        _manifest(settings, truth).write(beside, format="ascii.ecsv", delimiter=",")
+    starts = range(0, settings.n, _BLOCK)
+    blocks = (make_galaxies(settings, seed, first, min(_BLOCK, settings.n - first)) for first in starts)
+    light = _light_unit(settings)
+    units = {"flux": light, "total_flux": light, "size": "arcsec", "pa": "deg"}
+    write_stamps(out_folder, settings.n, settings.shape, blocks, _cards(settings, seed), units, progress=progress)
 
 
 def make_galaxies(
@@ -163,35 +148,24 @@ def _wide(values: np.ndarray) -> np.ndarray:
 
 def _beam_area(settings: SersicSettings) -> float:
     """Pixels that the beam of a unit a beam stands for, else 1."""
-    bases = brightness_unit(settings.unit, "unit").bases
-    return np.pi / 4 / np.log(2) * settings.psf**2 if any(base.name == "beam" for base in bases) else 1.0
+    return np.pi / 4 / np.log(2) * settings.psf**2 if _per_beam(settings) else 1.0
 
 
-def _header(settings: SersicSettings, seed: int) -> fits.Header:
-    header = fits.Header()
-    header["SIMPLE"], header["BITPIX"], header["NAXIS"] = True, -32, 3
-    for axis, size in enumerate((*settings.shape[::-1], settings.n), start=1):
-        header[f"NAXIS{axis}"] = size
-    for axis in (1, 2, 3):
-        header[f"CTYPE{axis}"], header[f"CRPIX{axis}"] = "LINEAR", 1.0
-        header[f"CRVAL{axis}"], header[f"CDELT{axis}"] = 1.0, 1.0
-    header["BUNIT"] = settings.unit
-    header["RMS"] = (settings.rms if settings.noise else 0.0, "standard deviation of the noise [BUNIT]")
-    header["PIXSCALE"] = (settings.pixel_scale, "[arcsec] size of a pixel")
-    header["PSFFWHM"] = (settings.psf * settings.pixel_scale, "[arcsec] FWHM of the PSF, pixel included")
-    header["SEED"] = (seed, "seed of everything random")
-    return header
-
-
-def _manifest(settings: SersicSettings, truth: dict[str, np.ndarray]) -> Table:
-    number = np.arange(settings.n)
-    digits = max(5, len(str(settings.n)))
-    names = [f"galaxy-{k:0{digits}d}" for k in number]
-    table = Table({"path": ["samples.fits"] * settings.n, "row": number, "id": names})
-    table["label"], table["group"] = truth["label"], names
+def _light_unit(settings: SersicSettings) -> str:
     unit = brightness_unit(settings.unit, "unit")
-    flux = unit * brightness_unit("beam") if _beam_area(settings) != 1.0 else unit
-    for name in ("flux", "size", "axis_ratio", "sersic_index", "pa", "total_flux"):
-        table[name] = [float(f"{value:.6g}") for value in truth[name]]
-        table[name].unit = _UNITS.get(name) or (flux if name.endswith("flux") else None)
-    return table
+    return (unit * brightness_unit("beam") if _per_beam(settings) else unit).to_string()
+
+
+def _per_beam(settings: SersicSettings) -> bool:
+    unit = brightness_unit(settings.unit, "unit")
+    return any(base.name == "beam" and power == -1 for base, power in zip(unit.bases, unit.powers, strict=True))
+
+
+def _cards(settings: SersicSettings, seed: int) -> dict[str, tuple[object, str]]:
+    return {
+        "BUNIT": (settings.unit, "unit of a pixel"),
+        "RMS": (settings.rms if settings.noise else 0.0, "standard deviation of the noise [BUNIT]"),
+        "PIXSCALE": (settings.pixel_scale, "[arcsec] size of a pixel"),
+        "PSFFWHM": (settings.psf * settings.pixel_scale, "[arcsec] FWHM of the PSF, pixel included"),
+        "SEED": (seed, "seed of everything random"),
+    }

@@ -196,3 +196,27 @@ def test_urls_are_fetched_beside_the_store(frames, tmp_path, monkeypatch):
         thread.join()
         server.server_close()
     assert not (tmp_path / "elsewhere" / "d.h5").exists()
+
+
+def test_numbers_of_the_manifest_travel_with_the_objects(frames, tmp_path):
+    manifest = tmp_path / "data" / "m.csv"
+    lines = manifest.read_text().splitlines()
+    rows = [f"{line},{10.0**-k:g},{'' if k == 3 else k}" for k, line in enumerate(lines[1:])]
+    manifest.write_text("\n".join([lines[0] + ",flux,size", *rows]) + "\n")
+    more = {"columns": ["flux"], "optional_columns": ["size", "ellipticity"]}
+    with run(frames, tmp_path / "d.h5", **more) as store:
+        assert list(store.columns) == ["flux", "size"]
+        np.testing.assert_allclose(store.columns["flux"], 10.0 ** -np.arange(12))
+        assert np.flatnonzero(np.isnan(store.columns["size"])).tolist() == [3]
+    with pytest.raises(UserError, match='has no column "fluks".*write "flux"'):
+        run(frames, tmp_path / "e.h5", columns=["fluks"])
+    manifest.write_text(manifest.read_text().replace(",0.01,", ",bright,"))
+    with pytest.raises(UserError, match='row 4: has "bright" in condition column "flux"'):
+        run(frames, tmp_path / "e.h5", columns=["flux"])
+    assert not (tmp_path / "e.h5").exists()
+
+
+def test_objects_need_no_label(frames, tmp_path):
+    with run(frames, tmp_path / "d.h5", labels=None) as store:
+        assert store.classes == [] and store.labels.tolist() == [-1] * 12
+        assert len(store.indices("train")) == 6

@@ -207,3 +207,26 @@ except UserError as error:
     assert f"{path}: cannot be written (file too large)" in done.stdout, done.stderr
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_numbers_travel_with_their_names_and_units(tmp_path):
+    data = dataset(2)
+    flux = np.where(np.arange(37) % 5, np.geomspace(1e-7, 1e-3, 37), np.nan)
+    write_store(
+        tmp_path / "a.h5", replace(data, columns={"flux": flux, "n": np.arange(37)}, column_units={"flux": "Jy"})
+    )
+    with open_store(tmp_path / "a.h5") as store:
+        assert list(store.columns) == ["flux", "n"] and store.column_units == {"flux": "Jy", "n": ""}
+        np.testing.assert_array_equal(store.columns["flux"], flux)
+        np.testing.assert_array_equal(store.read(), data.x)
+    with pytest.raises(ValueError, match="length of ids"):
+        write_store(tmp_path / "a.h5", replace(data, columns={"flux": flux[1:]}))
+
+
+def test_a_data_set_without_numbers_is_the_file_that_it_always_was(tmp_path):
+    write_store(tmp_path / "a.h5", dataset(2))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert sorted(file) == ["axis", "class", "dec", "group", "header", "id", "label", "path", "ra", "split", "x"]
+        assert file.attrs["format_version"] == 1
+    with open_store(tmp_path / "a.h5") as store:
+        assert store.columns.shape == (37, 0) and store.column_units == {}
