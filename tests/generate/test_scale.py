@@ -16,7 +16,7 @@ def stamps(ndim, n=60, rms=1e-5, seed=0):
     """A bright blob in the middle of noise, on a background that is another for every stamp."""
     rng = np.random.default_rng(seed)
     grids = np.indices(AXES[ndim])
-    square = sum(((grid - size / 2) / (size / 8)) ** 2 for grid, size in zip(grids, AXES[ndim], strict=True))
+    square = sum(((grid - size / 2) / (size / 16)) ** 2 for grid, size in zip(grids, AXES[ndim], strict=True))
     light = rng.uniform(10, 500, (n, 1, *(1,) * ndim)) * np.exp(-square / 2)
     level = rng.normal(0, 3, (n, 1, *(1,) * ndim))
     return (rms * (light + level + rng.standard_normal((n, 1, *AXES[ndim])))).astype(np.float32)
@@ -30,11 +30,12 @@ def test_there_and_back_is_exact_for_arrays_and_tensors(ndim, softening):
     y = scale.forward(x)
     assert y.dtype == np.float32
     assert y.mean() == pytest.approx(0, abs=1e-4) and y.std() == pytest.approx(1, abs=1e-4)
-    np.testing.assert_allclose(scale.inverse(y), x, rtol=1e-5, atol=1e-6 * 1e-5)
+    least = 3e-7 * float(np.abs(x).max())  # what float32 leaves of a faint pixel beside a bright one, on a linear scale
+    np.testing.assert_allclose(scale.inverse(y), x, rtol=1e-5, atol=least)
     tensor = torch.from_numpy(x)
     assert Scale.fit(tensor, softening) == scale
     torch.testing.assert_close(scale.forward(tensor), torch.from_numpy(y), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(scale.inverse(scale.forward(tensor)), tensor, rtol=1e-5, atol=1e-11)
+    torch.testing.assert_close(scale.inverse(scale.forward(tensor)), tensor, rtol=1e-5, atol=least)
 
 
 def test_flux_of_any_size_and_sign_comes_back():
