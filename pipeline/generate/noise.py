@@ -29,3 +29,8 @@ def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normal numbers of the shape, type and device of x, for training; the global state when None."""
     where = x.device if generator is None else generator.device
     return torch.randn(x.shape, generator=generator, device=where, dtype=x.dtype).to(x.device)
+
+
+def normal_rows(n: int, width: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
+    """Standard normal numbers (n, width) float32 on `device`, a row of every sample's own, see `SampleNoise`."""
+    return SampleNoise(n, generator).normal((width,), device)

@@ -1,6 +1,6 @@
 import torch
 
-from pipeline.generate.noise import SampleNoise, normal_like
+from pipeline.generate.noise import SampleNoise, normal_like, normal_rows
 
 
 def seeded():
@@ -30,3 +30,9 @@ def test_training_noise_follows_its_generator_and_its_sample():
     x = torch.zeros(3, 2, dtype=torch.float64)
     assert torch.equal(normal_like(x, seeded()), normal_like(x, seeded()))
     assert normal_like(x, None).dtype == torch.float64
+
+
+def test_a_row_is_the_same_whatever_is_drawn_with_it():
+    whole, generator = normal_rows(7, 5, seeded()), seeded()
+    assert whole.shape == (7, 5)
+    assert torch.equal(whole, torch.cat([normal_rows(count, 5, generator) for count in (1, 4, 2)]))
