@@ -1,0 +1,149 @@
+import pytest
+import torch
+from scipy.stats import wasserstein_distance
+from torch import nn
+from torch.nn import functional
+
+from pipeline.generate.gan import GAN, WGANGP, AdversarialModule, critic_gradient, sliced_wasserstein
+from pipeline.generate.gan_settings import GANSettings, WGANGPSettings
+
+SMALL = {"widths": (6, 8), "latent": 4}
+METHODS = [
+    GAN(GANSettings(**SMALL)),
+    GAN(GANSettings(**SMALL, loss="min_max", penalty=0.0)),
+    WGANGP(WGANGPSettings(**SMALL, critic_steps=1)),
+]
+each = pytest.mark.parametrize("method", METHODS, ids=["gan", "min_max", "wgan_gp"])
+
+
+class Told(nn.Module):
+    """A small network of flat samples, in place of the coders."""
+
+    def __init__(self, inputs, outputs, shape=(), hidden=0):
+        super().__init__()
+        self.shape = shape
+        layers = [nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs)] if hidden else None
+        self.net = nn.Sequential(*layers) if layers else nn.Linear(inputs, outputs, bias=False)
+
+    def forward(self, x, condition):
+        y = self.net(torch.cat([x.flatten(1), condition], 1))
+        return y.unflatten(1, self.shape) if self.shape else y
+
+
+def linear_critic(slope):
+    module = AdversarialModule("x", (1, 3), Told(4, 3, (1, 3)), Told(3, 1), 0.0)
+    with torch.no_grad():
+        module.critic.net.weight.copy_(torch.tensor([slope]))
+    return module
+
+
+def test_the_gradient_of_a_linear_critic_is_its_weight():
+    x = torch.randn((5, 1, 3), generator=torch.Generator().manual_seed(0))
+    judged, square = critic_gradient(linear_critic([2.0, -1.0, 2.0]), x, torch.zeros(5, 0))
+    assert square.tolist() == pytest.approx([9.0] * 5)
+    assert judged[:, 0].tolist() == pytest.approx((x[:, 0] @ torch.tensor([2.0, -1.0, 2.0])).tolist(), abs=1e-5)
+
+
+def test_the_losses_of_a_linear_critic_are_those_of_the_papers():
+    module, empty = linear_critic([2.0, -1.0, 2.0]), torch.zeros(6, 0)
+    x, fake = torch.randn((2, 6, 1, 3), generator=torch.Generator().manual_seed(1))
+    real, made = (module.critic(part, empty).detach() for part in (x, fake))
+    wasserstein = METHODS[2].critic_loss(module, x, fake, empty, torch.Generator().manual_seed(0))
+    assert float(wasserstein) == pytest.approx(float(made.mean() - real.mean()) + 10.0 * (3 - 1) ** 2, rel=1e-5)
+    assert float(METHODS[2].generator_loss(made)) == pytest.approx(-float(made.mean()))
+    value = -(real.sigmoid().log().mean() + (1 - made.sigmoid()).log().mean())
+    assert float(METHODS[1].critic_loss(module, x, fake, empty, None)) == pytest.approx(float(value), rel=1e-4)
+    assert float(METHODS[0].critic_loss(module, x, fake, empty, None)) == pytest.approx(
+        float(value) + 0.1 / 2 * 9, rel=1e-4
+    )
+    saturating, other = METHODS[1].generator_loss(made), METHODS[0].generator_loss(made)
+    assert float(saturating) == pytest.approx(float((1 - made.sigmoid()).log().mean()), rel=1e-4)
+    assert float(other) == pytest.approx(-float(made.sigmoid().log().mean()), rel=1e-4)
+
+
+@each
+def test_each_player_follows_its_own_loss_alone(method):
+    module = method.build(1, (1, 8), 2)
+    batch = (torch.randn((6, 1, 8), generator=torch.Generator().manual_seed(0)), torch.ones(6, 2))
+    parts = method.objective(module, batch, torch.Generator().manual_seed(1))
+    critic, maker = list(module.critic.parameters()), [*module.generator.parameters(), module.noise]
+
+    def gradients(loss, of):
+        return torch.autograd.grad(loss, of, retain_graph=True, allow_unused=True)
+
+    assert all(slope is None for slope in gradients(parts["critic"], maker))
+    assert all(slope is None for slope in gradients(parts["generator"], critic))
+    assert all(slope is not None for slope in gradients(parts["generator"], maker))
+    assert any(slope.abs().max() > 0 for slope in gradients(parts["critic"], critic) if slope is not None)
+
+
+def test_the_generator_waits_for_the_critic():
+    method = WGANGP(WGANGPSettings(**SMALL, critic_steps=3))
+    module = method.build(1, (1, 8), 0)
+    batch = (torch.zeros(4, 1, 8), torch.zeros(4, 0))
+    learns = []
+    for _ in range(6):
+        module.zero_grad()
+        sum(method.objective(module, batch).values()).backward()
+        learns.append(all(weight.grad is not None for weight in module.generator.parameters()))
+        assert any(weight.grad is not None for weight in module.critic.parameters())
+    assert learns == [False, False, True] * 2
+    module.eval()
+    with torch.no_grad():
+        assert method.objective(module, batch).keys() == {"distance"}
+    assert int(module.step) == 6
+
+
+@pytest.mark.parametrize("kind", ["gan", "wgan_gp", "wrong"])
+def test_they_learn_a_distribution_and_what_they_are_told(kind):
+    method = GAN(GANSettings(latent=4)) if kind == "gan" else WGANGP(WGANGPSettings(latent=4, critic_steps=1))
+    if kind == "wrong":
+        method.generator_loss = lambda judged: judged.mean()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = AdversarialModule("x", (1, 2), Told(6, 2, (1, 2), hidden=24), Told(4, 1, hidden=24), 0.1)
+        generator = torch.Generator().manual_seed(2)
+        optimiser = torch.optim.Adam(module.parameters(), lr=1e-2, betas=(0.5, 0.9))
+        for _ in range(350):
+            told = functional.one_hot(torch.randint(2, (64,), generator=generator), 2).float()
+            x = 1.5 * told[:, None] + 0.4 * torch.randn((64, 1, 2), generator=generator)
+            optimiser.zero_grad()
+            sum(method.objective(module, (x, told), generator).values()).backward()
+            optimiser.step()
+    module.eval()
+    far = []
+    for told in torch.eye(2):
+        condition = told.repeat(500, 1)
+        drawn = method.sample(module, condition, torch.Generator().manual_seed(3))[:, 0]
+        far.append(float((drawn.mean(0) - 1.5 * told).abs().max()))
+    assert (max(far) < 0.4) == (kind != "wrong")
+
+
+@each
+@pytest.mark.parametrize("shape", [(1, 9), (3, 8, 6), (1, 4, 5, 6)])
+@pytest.mark.parametrize("width", [0, 3])
+def test_any_number_of_axes(method, shape, width):
+    module = method.build(len(shape) - 1, shape, width)
+    x = torch.randn((5, *shape), generator=torch.Generator().manual_seed(0))
+    condition = torch.eye(3)[torch.arange(5) % 3, :width]
+    sum(method.objective(module, (x, condition), torch.Generator().manual_seed(0)).values()).backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in module.parameters() if weight.grad is not None)
+    whole = method.sample(module, condition, torch.Generator().manual_seed(1))
+    few = method.sample(module, condition[:2], torch.Generator().manual_seed(1))
+    assert whole.shape == x.shape
+    assert torch.allclose(whole[:2], few, atol=1e-5)
+    assert (module.ndim, module.input_shape, module.outputs) == (len(shape) - 1, shape, shape[0])
+
+
+def test_without_noise_nothing_is_learnt_of_it():
+    module = GAN(GANSettings(**SMALL, noise=0.0)).build(1, (1, 8), 0)
+    assert not module.noise.requires_grad
+    assert "noise" in module.state_dict()
+
+
+def test_the_sliced_distance_of_one_axis_is_the_distance():
+    a, b = torch.randn((2, 40, 1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = sliced_wasserstein(a, 2 * b + 1, 8, torch.Generator().manual_seed(1))
+    expected = wasserstein_distance(a[:, 0].numpy(), 2 * b[:, 0].numpy() + 1)
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+    assert float(sliced_wasserstein(a, a.flip(0), 8, torch.Generator())) == pytest.approx(0, abs=1e-12)
