@@ -194,7 +194,7 @@ class Conditions:
         what = f"{number:g}{unit} is outside the training range {self.low[k]:g} ... {self.high[k]:g}{unit}"
         if strict:
             return UserError(where, what, "ask for a value within it, or do without --strict")
-        warnings.warn(f"{where}: {what}, so the samples are an extrapolation.", OutsideRangeWarning, stacklevel=3)
+        warnings.warn(f"{where}: {what}; the samples are an extrapolation.", OutsideRangeWarning, stacklevel=3)
         return None
 
     def _wrong(self, name: str, row: int | None, value: float) -> UserError:
