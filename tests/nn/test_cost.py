@@ -110,3 +110,6 @@ def test_multiply_adds_of_coders_in_closed_form():
     encoder, decoder = Encoder(2, (1, 8, 8), (4, 6), 3), Decoder(2, (1, 8, 8), (4, 6), 3)
     assert macs(encoder, torch.zeros(2, 1, 8, 8)) == 2 * (16 * 9 * 4 + 4 * 9 * 4 * 6 + 4 * 6 * 3)
     assert macs(decoder, torch.zeros(2, 3)) == 2 * (3 * 4 * 6 + 16 * 9 * 6 * 4 + 16 * 9 * 4 * 4)
+    # axes of 7 x 5 pixels have 4 x 3 cells, and no more are computed
+    odd = Decoder(2, (1, 7, 5), (4, 6), 3)
+    assert macs(odd, torch.zeros(1, 3)) == 3 * 4 * 6 + 12 * 9 * 6 * 4 + 12 * 9 * 4 * 4
