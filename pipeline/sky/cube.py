@@ -104,13 +104,29 @@ class CubeReader(FrameReader):
         UserError : the file can no longer be read, or has become shorter.
         """
         spans = self._spans(section)
-        stored = list(spans)
-        if self.axis.descending:
-            stored[0] = slice(self.shape[0] - spans[0].stop, self.shape[0] - spans[0].start)
+        stored = [self._turned(spans[0]), *spans[1:]]
         data = self._stored([stored[self._order.index(axis)] for axis in range(3)]).transpose(self._order)
         if self.axis.descending:
             data = data[::-1]
         return self._converted(np.ascontiguousarray(data), spans)
+
+    def section_of(self, spans: Sequence[slice]) -> list[slice]:
+        """The section (f, y, x), as `read` takes it, that covers `spans` of the file."""
+        section = [spans[place] for place in self._order]
+        return [self._turned(section[0]), *section[1:]]
+
+    def to_stored(self, pixels: np.ndarray, section: Sequence[slice]) -> np.ndarray:
+        """Pixels (f, y, x) of a section in `unit` as the file would store them, its axes in the order of the file."""
+        pixels = super().to_stored(pixels, section)
+        if self.axis.descending:
+            pixels = pixels[::-1]
+        return pixels.transpose(np.argsort(self._order))
+
+    def _turned(self, span: slice) -> slice:
+        """A span of channels counted from the other end, where the file has falling frequencies."""
+        if not self.axis.descending:
+            return span
+        return slice(self.shape[0] - span.stop, self.shape[0] - span.start)
 
     def stored_channel(self, z: np.ndarray) -> np.ndarray:
         """The 0-based position along the spectral axis of the file of `z`, any shape."""

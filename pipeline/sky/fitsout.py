@@ -64,11 +64,17 @@ def _sound(header: fits.Header) -> fits.Header:
     return fits.Header(cards)
 
 
-def _described(frame) -> fits.Header:
-    """The header to write: the frame's own, without what described the old storage of the pixels."""
-    header = _sound(frame.header).copy(strip=True)
+def bare_header(header: fits.Header) -> fits.Header:
+    """A copy of a header without what described the old storage of the pixels."""
+    header = _sound(header).copy(strip=True)
     for key in ("BSCALE", "BZERO", "BLANK", "CHECKSUM", "DATASUM", "DATAMIN", "DATAMAX", "EXTNAME"):
         header.remove(key, ignore_missing=True)
+    return header
+
+
+def _described(frame) -> fits.Header:
+    """The header to write: the frame's own, with the unit of its pixels and its beam."""
+    header = bare_header(frame.header)
     header.remove("BUNIT", ignore_missing=True)
     if frame.unit is not None:
         header["BUNIT"] = unit_text(frame.unit)

@@ -132,6 +132,37 @@ class FrameReader:
         spans = self._spans(section)
         return self._converted(self._stored(spans), spans)
 
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Pixels per kept axis in the order of the file."""
+        return tuple(self._stored_shape[axis] for axis in self._kept)
+
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        """Pixels per axis of the file, those of length 1 among them."""
+        return self._stored_shape
+
+    def read_stored(self, spans: Sequence[slice]) -> np.ndarray:
+        """The pixels of `spans`, slices of the kept axes in the order of the file, as they are stored, float32.
+
+        Raises
+        ------
+        UserError : as `read`.
+        """
+        return self._stored(list(spans))
+
+    def section_of(self, spans: Sequence[slice]) -> list[slice]:
+        """The section, as `read` takes it, that covers `spans` of the file."""
+        return list(spans)
+
+    def to_stored(self, pixels: np.ndarray, section: Sequence[slice]) -> np.ndarray:
+        """Pixels of a section in `unit` as the file would store them: undoes what `read` makes of units and axes.
+
+        A sum of stored pixels and of these is the sum of what `read` gives of both.
+        """
+        factor = self._factor[section[0]] if np.ndim(self._factor) else self._factor
+        return pixels / factor
+
     def _spans(self, section: Sequence[slice]) -> list[slice]:
         spans = [slice(*part.indices(size)) for part, size in zip(section, self.shape, strict=True)]
         if any(span.step != 1 for span in spans):
