@@ -32,7 +32,7 @@ def field(options: argparse.Namespace) -> None:
         given["beam_arcsec"] = (*options.beam_arcsec * 2, 0.0)
     if options.save_primary_beam is not None and options.primary_beam is None:
         raise UserError("fleming field", "has no primary beam to save", "give --primary-beam, its FWHM in degrees")
-    settings = _settings(ContinuumSettings, given, options.stage)
+    settings = checked_settings(ContinuumSettings, given, options.stage)
     if settings.shapes is not None and not Path(settings.shapes).is_dir():
         raise UserError("fleming field, --shapes", f"{settings.shapes} is no folder", "name a folder of FITS images")
     written = [path for path in (options.out, options.truth, options.save_primary_beam) if path is not None]
@@ -72,9 +72,9 @@ def adapt(options: argparse.Namespace) -> None:
             from pipeline.hi.task_settings import HiAdaptSettings
 
             options.model = _model(options, 3)
-            hi_stages.adapt_file(options, _settings(HiAdaptSettings, given, options.stage))
+            hi_stages.adapt_file(options, checked_settings(HiAdaptSettings, given, options.stage))
             return
-        how = _settings(AdaptSettings, given, options.stage)
+        how = checked_settings(AdaptSettings, given, options.stage)
     else:
         from pipeline.detect.task_images import adapted_image
 
@@ -284,7 +284,7 @@ def _model(options: argparse.Namespace, axes: int = 2) -> Path:
     return shipped_model(axes)
 
 
-def _settings(kind, given: dict, stage: str):
+def checked_settings(kind, given: dict, stage: str):
     """Settings of class `kind` from the options of a command; what is refused is named by its option."""
     from pydantic import ValidationError
 

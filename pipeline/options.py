@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline import __version__, detect_stages, stages
+from pipeline import __version__, detect_stages, inject_stages, stages
 from pipeline.nn import tokens
 
 FORMATS = ("fits", "ecsv", "votable", "csv", "sdc1", "sdc2")
@@ -187,6 +187,8 @@ def _detection(add):
     _detect(add)
     _adapt(add)
     _field(add)
+    _inject(add)
+    _recover(add)
     _score(add)
 
 
@@ -281,6 +283,52 @@ def _field(add):
     stage.add_argument("--density", type=float, help="factor on the number of sources (default 1)")
     stage.add_argument("--primary-beam", type=float, help="FWHM of a Gaussian primary beam in degrees (default none)")
     stage.add_argument("--shapes", help="folder of images of real radio galaxies (FITS)")
+
+
+def _sources(stage):
+    """What is put into a frame."""
+    stage.add_argument("--stamps", help="FITS file of stamps, as fleming sample writes it")
+    stage.add_argument("--sources", help="table of sources to draw from, as fleming field --truth writes it")
+    stage.add_argument("--n", type=int, help="number of sources (default 500)")
+    stage.add_argument("--seed", type=_seed, default=42, help="seed of everything random (default 42)")
+    stage.add_argument(
+        "--flux-range", type=float, nargs=2, help="lowest and highest flux in Jy, of lines Jy Hz (default: their own)"
+    )
+    stage.add_argument("--apart", type=float, help="least distance between two sources in beams (default 0)")
+    stage.add_argument("--clip", type=float, help="stamps: leave out what is fainter than so many times their noise")
+    stage.add_argument("--stamp-pixel", type=float, help="stamps: side of a pixel in arcsec, instead of the header's")
+    stage.add_argument("--stamp-psf", type=float, help="stamps: FWHM of their PSF in arcsec, instead of the header's")
+
+
+def _inject(add):
+    stage = add(
+        "inject",
+        inject_stages.inject,
+        "put synthetic or simulated sources into an image or a cube",
+        "fleming inject image.fits --stamps galaxies.fits --n 500 --seed 1 --flux-range 1e-6 1e-4 "
+        "--out injected.fits --truth-out truth.csv",
+        _sources,
+        _out("the FITS file of the frame with the sources"),
+    )
+    stage.add_argument("frame", help="FITS image or cube with beam and coordinates")
+    stage.add_argument("--truth-out", type=Path, required=True, help="the table of the sources (CSV)")
+    stage.add_argument("--in-place", action="store_true", help="put the rows of --sources at their own positions")
+
+
+def _recover(add):
+    stage = add(
+        "recover",
+        inject_stages.recover,
+        "measure what share of sources put into an image the detector finds, by their signal-to-noise ratio and flux",
+        "fleming recover image.fits --flux-range 1e-6 1e-4 --n 200 --rounds 5 --out completeness.json",
+        _sources,
+        _device,
+        _out("the JSON file; a table of the sources is written beside it (.csv)"),
+    )
+    stage.add_argument("image", help="FITS image with beam and coordinates")
+    stage.add_argument("--model", type=Path, help="a model of fleming train or adapt (default: the one that ships)")
+    stage.add_argument("--rounds", type=int, default=5, help="times that sources are put in and searched (default 5)")
+    stage.add_argument("--purity", type=float, help="as of fleming detect")
 
 
 def _score(add):

@@ -8,6 +8,8 @@ FIELD = "field --shape 32 --out new/field.fits --truth new/truth.csv"
 CLASSIFIER = "results/stars/model.safetensors"
 DETECT = f"detect sky/field.fits --model {CLASSIFIER} --out new/sources.fits"
 ADAPT = f"adapt sky/field.fits --model {CLASSIFIER} --out new/adapted.safetensors"
+INJECT = "inject sky/field.fits --out new/injected.fits --truth-out new/sources.csv"
+RECOVER = f"recover sky/field.fits --model {CLASSIFIER} --flux-range 1e-6 1e-5 --out new/found.json"
 TASK = "--config run.yaml --task"
 TASKS = """\
   own:
@@ -68,6 +70,16 @@ def in_millijansky(w):
     table.to_csv(w.path("sky/milli.csv"), index=False)
 
 
+def moved(w):
+    """The same sources ten degrees further north."""
+    import pandas as pd
+
+    table = pd.read_csv("sky/truth.csv")
+    for end in ("core", "cent"):
+        table[f"dec_{end}"] += 10
+    table.to_csv(w.path("sky/moved.csv"), index=False)
+
+
 # name: (command, break it, what the message says)
 CASES = {
     "truth absent": (SCORE.replace("--truth sky/truth", "--truth sky/no"), nothing, ["sky/no.csv: does not exist"]),
@@ -94,6 +106,30 @@ CASES = {
     "field into a folder": (FIELD.replace("new/field.fits", "sky"), nothing, ["sky: cannot be written"]),
     "field and truth in one file": (FIELD.replace("truth.csv", "field.fits"), nothing, ["as an output twice"]),
     "field of shapes that are absent": (f"{FIELD} --shapes none", nothing, ["--shapes: none is no folder"]),
+    "nothing to put in": (INJECT, nothing, ["fleming inject: has neither stamps"]),
+    "stamps that are absent": (f"{INJECT} --stamps no.fits", nothing, ["no.fits: does not exist"]),
+    "stamps that are an image": (f"{INJECT} --stamps run.yaml", nothing, ["run.yaml"]),
+    "stamps and a table": (f"{INJECT} --stamps a.fits --sources b.csv", nothing, ["sources cannot be given beside"]),
+    "fluxes the wrong way round": (
+        f"{INJECT} --flux-range 2 1",
+        nothing,
+        ["--flux-range: is wrong", "lower one first"],
+    ),
+    "clipping without stamps": (f"{INJECT} --flux-range 1 2 --clip 3", nothing, ["--clip: is wrong", "needs stamps"]),
+    "no room for sources": (f"{INJECT} --flux-range 1 2 --apart 20", nothing, ["sky/field.fits: has room for"]),
+    "sources into the image itself": (
+        f"{INJECT.replace('new/injected', 'sky/field')} --flux-range 1 2",
+        nothing,
+        ["sky/field.fits: is read by"],
+    ),
+    "sources of another sky in place": (
+        f"{INJECT} --sources sky/moved.csv --in-place",
+        moved,
+        ["sky/moved.csv: has no source inside sky/field.fits"],
+    ),
+    "no rounds": (f"{RECOVER} --rounds 0", nothing, ["fleming recover: --rounds 0"]),
+    "recovery by a model that classifies": (RECOVER, nothing, [f"{CLASSIFIER}: is a model to classify"]),
+    "recovery over the image": (RECOVER.replace("new/found.json", "sky/field.fits"), nothing, ["is read by"]),
     "no image to detect in": (DETECT.replace(" sky/field.fits", ""), nothing, ["fleming detect: needs an image"]),
     "an image twice": (DETECT.replace(" sky", " ./sky/field.fits sky"), nothing, ["sky/field.fits: is named twice"]),
     "three beams for an image": (
