@@ -7,6 +7,7 @@ from pipeline.files import write_json
 from pipeline.report.classify_figures import classify_figures
 from pipeline.report.detect_figures import detect_figures
 from pipeline.report.figure_folder import FigureFolder
+from pipeline.report.generate_figures import generate_figures
 from pipeline.report.hi_figures import hi_figures
 from pipeline.report.task_files import TaskFiles, known_kind
 
@@ -15,6 +16,7 @@ FIGURES: dict[str, Callable[[Path, FigureFolder], None]] = {
     "classify": classify_figures,
     "detect": detect_figures,
     "hi": hi_figures,
+    "generate": generate_figures,
 }
 
 

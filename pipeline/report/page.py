@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.errors import UserError, UserErrors
 from pipeline.files import write_text
-from pipeline.report import classify_section, detect_section, hi_section
+from pipeline.report import classify_section, detect_section, generate_section, hi_section
 from pipeline.report.html import Markup, join, table, tag
 from pipeline.report.sheet import SHEET
 from pipeline.report.task_files import TaskFiles, known_kind
@@ -26,6 +26,7 @@ SECTIONS = {
     "classify": Section(classify_section.NEEDED, classify_section.classify_card, classify_section.classify_section),
     "detect": Section(detect_section.NEEDED, detect_section.detect_card, detect_section.detect_section),
     "hi": Section(hi_section.NEEDED, hi_section.hi_card, hi_section.hi_section),
+    "generate": Section(generate_section.NEEDED, generate_section.generate_card, generate_section.generate_section),
 }
 
 # The page is made of numbers and pictures only: a browser is told to refuse anything else.

@@ -19,6 +19,7 @@ STAGES = {
     "cost.json": "train",
     "metrics.json": "evaluate",
     "matches.csv": "evaluate",
+    "statistics.csv": "evaluate",
     "figures/captions.json": "figures",
 }
 
