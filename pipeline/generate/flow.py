@@ -98,7 +98,12 @@ class Flow:
 
 def between(noise: Tensor, x: Tensor, t: Tensor) -> Tensor:
     """The point at time t (n,) on the straight way from noise to x: (1 - t) noise + t x."""
-    return torch.lerp(noise, x, t.view(-1, *(1 for _ in x.shape[1:])))
+    return torch.lerp(noise, x, wide(t, x))
+
+
+def wide(value: Tensor, x: Tensor) -> Tensor:
+    """Numbers (n,) as a factor of x (n, ...), of its type and on its device."""
+    return value.to(x).view(-1, *(1 for _ in x.shape[1:]))
 
 
 def grid(steps: int, crowding: float, start: Tensor | None = None) -> Tensor:

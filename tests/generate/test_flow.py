@@ -30,6 +30,33 @@ class GaussianField(nn.Module):
         return self.wrong * (mean[..., None] + outer @ shifted)
 
 
+class RingField(nn.Module):
+    """The exact velocity of a ring of eight normal distributions, of samples (n, 2, 1)."""
+
+    input_shape = (2, 1)
+    spread = 0.15
+
+    def __init__(self, wrong=1.0):
+        super().__init__()
+        self.wrong = wrong
+        angle = torch.arange(8) * torch.pi / 4
+        self.centres = 2 * torch.stack([angle.cos(), angle.sin()], 1)
+
+    def forward(self, x, t, condition):
+        t = t[:, None, None]
+        square = self.spread**2
+        variance = (1 - t) ** 2 + square * t**2
+        away = x.movedim(1, 2) - t * self.centres  # (n, 8, 2)
+        share = torch.softmax(-0.5 * away.square().sum(2, keepdim=True) / variance, 1)
+        velocity = share * (self.centres + (square * t - (1 - t)) / variance * away)
+        return self.wrong * velocity.sum(1)[..., None]
+
+    def draw(self, n, generator):
+        """Samples of the distribution itself."""
+        which = torch.randint(8, (n,), generator=generator)
+        return (self.centres[which] + self.spread * torch.randn(n, 2, generator=generator))[..., None]
+
+
 class Dense(nn.Module):
     """A small network with the signature of the U-Net, of samples (n, channel, *axes) with few numbers."""
 
@@ -93,6 +120,26 @@ def test_the_check_refuses_broken_samplers():
     short = Flow(FlowSettings())
     short.times = lambda steps: grid(12, 2.0)[:-3]
     assert not is_gaussian(short.sample(GaussianField(), nothing(4000), seeded()))
+
+
+def sliced_distance(one, other):
+    """Mean first Wasserstein distance of the projections of as many samples each, over 32 directions of the plane."""
+    angle = torch.arange(32) * torch.pi / 32
+    directions = torch.stack([angle.cos(), angle.sin()])
+    ends = [(samples.flatten(1) @ directions).sort(0).values for samples in (one, other)]
+    return (ends[0] - ends[1]).abs().mean().item()
+
+
+@pytest.mark.parametrize("solver", ["midpoint", "heun", "adaptive"])
+def test_every_solver_draws_a_ring(solver):
+    flow, exact = Flow(FlowSettings(solver=solver)), RingField()
+    real = exact.draw(4000, seeded(1))
+    floor = sliced_distance(exact.draw(4000, seeded(2)), real)
+    assert sliced_distance(flow.sample(exact, nothing(4000), seeded()), real) < 0.03 + floor
+    assert sliced_distance(flow.sample(RingField(wrong=0.7), nothing(4000), seeded()), real) > 0.06 + floor
+    if solver != "adaptive":
+        flow.times = lambda steps: grid(12, 2.0)[:-4]
+        assert sliced_distance(flow.sample(exact, nothing(4000), seeded()), real) > 0.06 + floor
 
 
 def test_the_default_grid_keeps_the_width_of_narrow_and_wide_data():
