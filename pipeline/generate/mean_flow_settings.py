@@ -18,6 +18,7 @@ class MeanFlowSettings(MethodSettings):
     name: Literal["mean_flow"] = Field("mean_flow", description="mean flow, of one or few steps")
     network: str = Field(NETWORK, description="line of the U-Net, without the width of the condition")
     steps: int = Field(1, gt=0, description="steps from noise to data, one evaluation of the network each")
+    begin: str | None = Field(None, description="the flow of this task that it starts from and distils; none for none")
     instant: float = Field(
         0.75, ge=0, lt=1, description="share of a batch that trains the velocity itself, an average over no time"
     )

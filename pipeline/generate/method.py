@@ -7,23 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generate.method_settings import MethodSettings
-
-# Where the class of a method is, by the name in its settings.
-_CLASSES = {
-    "gaussian": "gaussian:Gaussian",
-    "mixture": "mixture:Mixture",
-    "ppca": "ppca:PPCA",
-    "autoencoder": "autoencoder:AutoEncoder",
-    "denoising_autoencoder": "autoencoder:DenoisingAutoEncoder",
-    "vae": "vae:VAE",
-    "gan": "gan:GAN",
-    "wgan_gp": "gan:WGANGP",
-    "ncsn": "ncsn:NCSN",
-    "ddpm": "ddpm:DDPM",
-    "edm": "edm:EDM",
-    "flow": "flow:Flow",
-    "mean_flow": "mean_flow:MeanFlow",
-}
+from pipeline.generate.methods import CLASSES
 
 
 class Method(Protocol):
@@ -77,7 +61,7 @@ class Method(Protocol):
 
 def method(settings: MethodSettings) -> Method:
     """The method that `settings` are the settings of."""
-    file, name = _CLASSES[settings.name].split(":")
+    file, name = CLASSES[settings.name]
     return getattr(import_module(f"pipeline.generate.{file}"), name)(settings)
 
 
