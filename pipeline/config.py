@@ -13,6 +13,9 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, Valida
 from pipeline.classify.settings import ClassifySettings
 from pipeline.detect.task_settings import DetectSettings
 from pipeline.errors import UserError, UserErrors
+from pipeline.generate.method_settings import MethodSettings
+from pipeline.generate.methods import SETTINGS as METHODS
+from pipeline.generate.task_settings import GenerateSettings
 from pipeline.hi.task_settings import HiTaskSettings
 from pipeline.settings import Settings
 from pipeline.sky.archive import source_exists
@@ -26,8 +29,13 @@ _FRAME_FILES = ("image", "truth", "primary_beam")
 # Snakemake takes braces for wildcards and a doubled slash for a mistake
 RunFolder = Annotated[str, StringConstraints(pattern=r"^[^{}*?]+$"), AfterValidator(os.path.normpath)]
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-TaskSettings = ClassifySettings | DetectSettings | HiTaskSettings
-KINDS: dict[str, type[Settings]] = {"classify": ClassifySettings, "detect": DetectSettings, "hi": HiTaskSettings}
+TaskSettings = ClassifySettings | DetectSettings | HiTaskSettings | GenerateSettings
+KINDS: dict[str, type[Settings]] = {
+    "classify": ClassifySettings,
+    "detect": DetectSettings,
+    "hi": HiTaskSettings,
+    "generate": GenerateSettings,
+}
 
 
 class RunSettings(Settings):
@@ -185,7 +193,12 @@ def _hi_inputs(task: HiTaskSettings) -> Iterator[tuple[tuple, str | None]]:
         yield ("simulate", "galaxies"), task.simulate.galaxies
 
 
-_INPUTS = {"classify": _classify_inputs, "detect": _detect_inputs, "hi": _hi_inputs}
+def _generate_inputs(task: GenerateSettings) -> Iterator[tuple[tuple, str | None]]:
+    yield ("input", "manifest"), task.input.manifest
+    yield ("features",), task.features
+
+
+_INPUTS = {"classify": _classify_inputs, "detect": _detect_inputs, "hi": _hi_inputs, "generate": _generate_inputs}
 
 
 def _lines(node: yaml.Node, path: tuple = ()) -> Iterator[tuple[tuple, int]]:
@@ -223,6 +236,8 @@ def _problem(detail: dict, source: str | Path, lines: dict[tuple, int]) -> UserE
     model, location, value = _task_model(detail["loc"]), _without_branches(detail["loc"], lines), detail["input"]
     where = _place(source, location, lines)
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        if location[2:3] == ("methods",):
+            return _wrong_method(source, location, value, lines)
         return _wrong_kind(source, (*location, "kind"), value, lines)
     if detail["type"] == "model_attributes_type":
         what = f"has the value {_short(value)}: a task is a mapping of keys to values"
@@ -255,6 +270,14 @@ def _wrong_kind(source: str | Path, location: tuple, value: Any, lines: dict[tup
     return UserError(where, f"has the value {_short(kind)}: a task is of the kind {known}", hint)
 
 
+def _wrong_method(source: str | Path, location: tuple, value: Any, lines: dict[tuple, int]) -> UserError:
+    name = str(value.get("name")) if isinstance(value, dict) else str(value)
+    near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.5)
+    hint = f"write {near[0]!r} instead" if near else "choose one, and give it as the key or as its name"
+    what = f"asks for the method {_short(name)}: the methods are {', '.join(METHODS)}"
+    return UserError(_place(source, location, lines), what, hint)
+
+
 def _named(location: tuple, reason: str, lines: dict[tuple, int]) -> tuple:
     """The place to mend: what concerns several keys begins with the key, or its path, as far as the file has it."""
     path = reason.partition(" ")[0].rstrip(":").split(".")
@@ -263,12 +286,23 @@ def _named(location: tuple, reason: str, lines: dict[tuple, int]) -> tuple:
 
 
 def _task_model(location: tuple) -> type[Settings] | None:
-    """The settings class of the task that a location of pydantic's is in: it has the kind behind the task's name."""
+    """The settings class that a location of pydantic's is in: of a task, or of one of the methods of a task.
+
+    It has the kind behind the name of the task, and the method behind the key that the user gave it.
+    """
+    if _in_method(location):
+        return METHODS[location[5]]
     return KINDS.get(location[2]) if location[:1] == ("tasks",) and len(location) > 2 else None
+
+
+def _in_method(location: tuple) -> bool:
+    return location[2:4] == ("generate", "methods") and len(location) > 5 and location[5] in METHODS
 
 
 def _without_branches(location: tuple, lines: dict[tuple, int]) -> tuple:
     """Drop what pydantic adds to a location for the branches of a union: a task's kind, `list[str]` and the like."""
+    if _in_method(location):
+        location = (*location[:5], *location[6:])
     if _task_model(location) is not None:
         location = (*location[:2], *location[3:])
     kept: list = []
@@ -285,10 +319,14 @@ def _short(value: Any) -> str:
 
 
 def _field(location: tuple, task: type[Settings] | None) -> tuple[type[BaseModel] | None, Any]:
-    """The settings class at `location`, in a task of class `task`, and the field there; None where there is none."""
+    """The settings class at `location` and the field there; None where there is none.
+
+    task : the class of the task that it is in, or of the method.
+    """
     model, field = RunSettings, None
     if location[:1] == ("tasks",) and len(location) > 1:
-        model, location = task, location[2:]
+        of_method = task is not None and issubclass(task, MethodSettings)
+        model, location = task, location[4 if of_method else 2 :]
     for part in location:
         if isinstance(part, int):  # an item of the list that the field holds
             continue

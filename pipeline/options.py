@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline import __version__, detect_stages, inject_stages, stages
+from pipeline import __version__, detect_stages, generate_stages, inject_stages, stages
 from pipeline.nn import tokens
 
 FORMATS = ("fits", "ecsv", "votable", "csv", "sdc1", "sdc2")
@@ -33,6 +33,12 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence; the long usage is for --help."""
 
@@ -44,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line; building it loads no library."""
     top = _Parser(
         prog="fleming",
-        description="From FITS files to catalogues, metrics and figures: classify objects, detect and measure sources.",
+        description="From FITS files to catalogues, metrics and synthetic images: classify, detect and generate.",
         epilog="A whole run: snakemake --configfile config/demo.yaml. Each stage also runs by hand, as above.",
     )
     top.add_argument("--version", action="version", version=f"fleming {__version__}")
@@ -67,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     _shared(add)
     _classification(add)
     _detection(add)
+    _generation(add)
     _results(add)
     return top
 
@@ -92,7 +99,9 @@ def _device(stage):
 
 
 def _dataset(stage):
-    stage.add_argument("--dataset", type=Path, help="tasks that classify: the data set that fleming ingest wrote")
+    stage.add_argument(
+        "--dataset", type=Path, help="tasks that classify or generate: the data set that fleming ingest wrote"
+    )
 
 
 def _simulated(stage):
@@ -112,15 +121,15 @@ def _shared(add):
     add(
         "simulate",
         stages.simulate,
-        "make the simulated data of a task: objects in noise, or a labelled field",
+        "make the simulated data of a task: objects in noise, a labelled field, or stamps of galaxies",
         "fleming simulate --config config/demo.yaml --task hi_galaxies --out results/demo/hi_galaxies/simulated",
         _task,
         _out("the folder for samples.fits and manifest.csv, or field.fits and truth.csv"),
     )
-    add(
+    stage = add(
         "train",
         stages.train,
-        "train a classifier or a detector; resumes where it was interrupted",
+        "train a classifier, a detector or a generative method; resumes where it was interrupted",
         "fleming train --config config/demo.yaml --task stars --dataset results/demo/stars/dataset.h5 "
         "--out results/demo/stars/model.safetensors",
         _task,
@@ -129,6 +138,8 @@ def _shared(add):
         _device,
         _out("the model file; training.json, cost.json and history.csv are written beside it"),
     )
+    stage.add_argument("--method", help="tasks that generate: the method to train, as the config names it")
+    stage.add_argument("--begin", type=Path, help="methods that start from another one: its model")
     stage = add(
         "evaluate",
         stages.evaluate,
@@ -141,9 +152,12 @@ def _shared(add):
         _simulated,
         _out("metrics.json; of a detector matches.csv is written beside it"),
     )
-    stage.add_argument("--model", type=Path, required=True, help="the model file that made the catalogue")
-    stage.add_argument("--catalogue", type=Path, required=True, help="the catalogue of the whole task")
+    stage.add_argument("--model", type=Path, help="the model file that made the catalogue")
+    stage.add_argument("--catalogue", type=Path, help="the catalogue of the whole task")
     stage.add_argument("--candidates", type=Path, help="tasks on cubes: the catalogue of all that was looked at twice")
+    stage.add_argument(
+        "--samples", type=Path, action="append", help="tasks that generate: what fleming sample wrote; once a method"
+    )
 
 
 def _classification(add):
@@ -348,6 +362,69 @@ def _score(add):
     stage.add_argument("--catalogue", type=Path, required=True, help="the catalogue, of Fleming or in official columns")
     stage.add_argument("--official", action="store_true", help="skip all checks, as the official scorer does")
     stage.add_argument("--json", type=Path, help="write everything that was measured to this file")
+
+
+def _generation(add):
+    _sample(add)
+    stage = add(
+        "explore",
+        generate_stages.explore,
+        "look into a generative model: the plane of its latent space, and the real stamps that it finds odd",
+        "fleming explore --model vae/model.safetensors --dataset dataset.h5 --plane latent.json --stamps latent.fits",
+        _device,
+    )
+    stage.add_argument("--model", type=Path, required=True, help="the model file that fleming train wrote")
+    stage.add_argument("--dataset", type=Path, required=True, help="the data set that fleming ingest wrote")
+    stage.add_argument("--plane", type=Path, help="write the latent plane by class to this file (JSON)")
+    stage.add_argument("--stamps", type=Path, help="write what grids of the plane decode to to this file (FITS)")
+    stage.add_argument("--outliers", type=Path, help="write a catalogue of all stamps, the oddest first")
+    stage = add(
+        "restore",
+        generate_stages.restore,
+        "take noise and blur out of stamps by a trained flow: the estimate and its uncertainty",
+        "fleming restore noisy.fits --model flow/model.safetensors --noise 5e-5 --out restored.fits",
+        _device,
+        _out("the FITS file: estimate, uncertainty and what was observed"),
+    )
+    stage.add_argument("images", nargs="?", type=Path, help="FITS image or array of stamps, of the model's shape")
+    stage.add_argument("--model", type=Path, required=True, help="the model file that fleming train wrote")
+    stage.add_argument("--noise", type=float, help="standard deviation of the noise (default: RMS of the header)")
+    stage.add_argument("--blur", type=float, default=0.0, help="FWHM of a blur in pixels (default 0, none)")
+    stage.add_argument("--draws", type=_positive, default=16, help="draws from the posterior (default 16)")
+    stage.add_argument("--seed", type=_seed, default=42, help="seed of everything random (default 42)")
+    group = stage.add_argument_group("an example: test stamps that noise is added to; --noise is in units of theirs")
+    group.add_argument("--dataset", type=Path, help="the data set that fleming ingest wrote")
+    group.add_argument("--n", type=_positive, default=6, help="stamps (default 6)")
+
+
+def _sample(add):
+    stage = add(
+        "sample",
+        generate_stages.sample,
+        "make synthetic galaxies with a trained model, in physical units",
+        "fleming sample --model galaxies.safetensors --n 1000 --condition flux=2e-5,size=1.5 --out galaxies.fits",
+        _device,
+        _out("the FITS file: the stamps, and a table of what was asked for and what they have"),
+    )
+    stage.add_argument("--model", type=Path, required=True, help="the model file that fleming train wrote")
+    stage.add_argument("--n", type=_positive, help="stamps to make (default 1000)")
+    stage.add_argument(
+        "--condition",
+        action="append",
+        metavar="NAME=VALUE[,...]",
+        help="what every galaxy shall be; without it they are as the training set is, see --untold",
+    )
+    stage.add_argument("--untold", action="store_true", help="tell the model nothing at all")
+    stage.add_argument("--seed", type=_seed, help="seed of everything random (default 42)")
+    stage.add_argument("--steps", type=_positive, help="steps of the sampler (default: those of its training)")
+    stage.add_argument("--guidance", type=float, help="weight of the conditions: 1 as learnt, 0 without any")
+    stage.add_argument("--strict", action="store_true", help="refuse conditions outside the training range")
+    stage.add_argument("--catalogue", type=Path, action="append", help="write the table to this catalogue too")
+    stage.add_argument("--one-file-each", action="store_true", help="--out is a folder for one FITS file a stamp")
+    group = stage.add_argument_group("with a config: conditions are those of the test stamps of a task")
+    group.add_argument("--config", help="the run's YAML file")
+    group.add_argument("--task", help="the task's name in the config")
+    group.add_argument("--dataset", type=Path, help="the data set that fleming ingest wrote")
 
 
 def _results(add):

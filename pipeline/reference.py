@@ -48,8 +48,15 @@ def _parts(part: _Part) -> Iterator[_Part]:
         path = f"{part.path}.{name}" if part.path else name
         path += ".NAME" if get_origin(field.annotation) is dict else ""
         for inner in found:
-            kind = get_args(inner.model_fields["kind"].annotation)[0] if len(found) > 1 else part.kind
+            kind = _told_apart_by(inner) if len(found) > 1 else part.kind
             yield from _parts(_Part(path, kind, inner, given if isinstance(given, inner) else None))
+
+
+def _told_apart_by(model: type[BaseModel]) -> str:
+    """The kind of a task, or the name of a method."""
+    return next(
+        get_args(model.model_fields[key].annotation)[0] for key in ("kind", "name") if key in model.model_fields
+    )
 
 
 def _given(part: _Part, name: str) -> Any:

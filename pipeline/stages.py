@@ -8,12 +8,13 @@ import logging
 import time
 from pathlib import Path
 
-from pipeline import detect_stages, hi_stages
+from pipeline import detect_stages, generate_stages, hi_stages
 from pipeline.errors import UserError
 
 log = logging.getLogger("fleming")
 
-_DETECTING = {"detect": detect_stages, "hi": hi_stages}
+# The stages of the kinds of task that have their own; those of a task that classifies are here.
+_STAGES = {"detect": detect_stages, "hi": hi_stages, "generate": generate_stages}
 
 
 def check(options: argparse.Namespace) -> None:
@@ -28,8 +29,8 @@ def simulate(options: argparse.Namespace) -> None:
     settings, task = _task(options)
     if task.simulate is None:
         raise UserError(options.config, f"task {options.task!r} has no simulate section", "add one or skip this stage")
-    if task.kind in _DETECTING:
-        _DETECTING[task.kind].simulate(options, settings, task)
+    if task.kind in _STAGES:
+        _STAGES[task.kind].simulate(options, settings, task)
         return
     from pipeline.simulate.injection import inject
 
@@ -39,22 +40,24 @@ def simulate(options: argparse.Namespace) -> None:
 def ingest(options: argparse.Namespace) -> None:
     from pipeline.data.ingest import ingest as read_objects
 
-    settings, task = _task(options, "classify")
+    settings, task = _task(options, "classify", "generate")
     source = task.input
     if options.manifest is not None:
         source = source.model_copy(update={"manifest": str(options.manifest)})
     if source.manifest is None:
         what = f"task {options.task!r} is simulated, so its manifest must be named"
         raise UserError(options.config, what, "run fleming simulate and pass its manifest.csv by --manifest")
-    read_objects(
-        source, task.labels, task.classes, task.split, settings.seed, options.out, progress=_count("objects read")
-    )
+    progress = _count("objects read")
+    if task.kind == "generate":
+        generate_stages.ingest(options, settings, task, source, progress)
+        return
+    read_objects(source, task.labels, task.classes, task.split, settings.seed, options.out, progress=progress)
 
 
 def train(options: argparse.Namespace) -> None:
     settings, task = _task(options)
-    if task.kind in _DETECTING:
-        _DETECTING[task.kind].train(options, settings, task)
+    if task.kind in _STAGES:
+        _STAGES[task.kind].train(options, settings, task)
         return
     from pipeline.classify import train as classifier
 
@@ -105,14 +108,19 @@ def classify(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     settings, task = _task(options)
-    if task.kind in _DETECTING:
-        _DETECTING[task.kind].evaluate(options, settings, task)
+    if task.kind == "generate":
+        generate_stages.evaluate(options, settings, task)
+        return
+    catalogue = _needed(options, "catalogue", "the catalogue of the whole task")
+    model = _needed(options, "model", "the model file that made the catalogue")
+    if task.kind in _STAGES:
+        _STAGES[task.kind].evaluate(options, settings, task)
         return
     from pipeline.classify import evaluate as judge
     from pipeline.files import read_json
 
     dataset = _needed(options, "dataset", "the data set that fleming ingest wrote")
-    judge.evaluate(options.catalogue, dataset, options.model, options.out, task=options.task, seed=settings.seed)
+    judge.evaluate(catalogue, dataset, model, options.out, task=options.task, seed=settings.seed)
     metrics = read_json(options.out)
     network, baseline = metrics["network"], metrics["baseline"]
     interval = f"{_shown(network['accuracy_low'])} to {_shown(network['accuracy_high'])}"

@@ -7,14 +7,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pipeline"
 GROUND = {"errors", "files", "settings", "provenance", ""}
-COMMAND = {"config", "reference", "stages", "detect_stages", "hi_stages", "inject_stages", "options", "cli"}
+COMMAND = {
+    "config", "reference", "stages", "detect_stages", "generate_stages", "hi_stages", "inject_stages", "options", "cli",
+}  # fmt: skip
 FLOORS = [
     GROUND,
     {"sky", "nn"},
     {"data", "simulate", "score"},
     {"learn"},
-    {"classify", "detect", "hi", "report"},
-    {"config", "reference", "stages", "detect_stages", "hi_stages", "inject_stages", "options", "cli"},
+    {"classify", "detect", "generate", "hi", "report"},
+    COMMAND,
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
