@@ -19,6 +19,7 @@ include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/evaluate.smk"
 include: "rules/cubes.smk"
+include: "rules/generate.smk"
 include: "rules/report.smk"
 
 
@@ -28,6 +29,7 @@ rule all:
         f"{RUN}/report.html",
         expand("{run}/{task}/catalogue.fits", run=RUN, task=TASKS),
         expand("{run}/{task}/catalogue.ecsv", run=RUN, task=TASKS),
+        expand("{run}/{task}/galaxies.fits", run=RUN, task=GENERATED),
         expand("{run}/{task}/catalogue.reg", run=RUN, task=DETECTED + CUBED),
         expand("{run}/{task}/submission.txt", run=RUN, task=DETECTED + CUBED),
 

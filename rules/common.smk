@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.config import dump_config, key_lines, validate
 from pipeline.detect.task_images import adapted_image, frame_files, labelled_frames, searched_images, simulated_frames
 from pipeline.errors import UserError
+from pipeline.generate.methods import CLASSES
 from pipeline.hi.task_cubes import adapted_cube, cube_files, judged_cubes, learnt_cubes, searched_cubes
 from pipeline.files import write_text
 
@@ -30,6 +31,13 @@ FIRST_MODULE = {
     "adapt_cubes": "hi/adapt.py",
     "detect_cubes": "hi/apply.py",
     "evaluate_cubes": "hi/evaluate.py",
+    "simulate_stamps": "simulate/sersic.py",
+    "ingest_stamps": "generate/stamps.py",
+    "train_method": "generate/task.py",
+    "sample": "generate/apply.py",
+    "evaluate_methods": "generate/evaluate.py",
+    "explore": "generate/explore.py",
+    "restore_example": "generate/restore_stamps.py",
     "figures": "report/figures.py",
     "report": "report/page.py",
 }
@@ -68,17 +76,23 @@ CONFIG = f"{RUN}/config.yaml"
 TASKS = list(SETTINGS.tasks)
 DETECTED = [name for name, task in SETTINGS.tasks.items() if task.kind == "detect"]
 CUBED = [name for name, task in SETTINGS.tasks.items() if task.kind == "hi"]
-TRAINED = [name for name, task in SETTINGS.tasks.items() if task.kind == "classify" or task.trains]
+GENERATED = [name for name, task in SETTINGS.tasks.items() if task.kind == "generate"]
+TRAINED = [name for name, task in SETTINGS.tasks.items() if task.kind == "classify" or getattr(task, "trains", False)]
 # What the wildcard of a rule for one kind of task may be; a name never has a blank.
-CLASSIFYING = "|".join(name for name in TASKS if name not in DETECTED + CUBED) or "no task"
+CLASSIFYING = "|".join(name for name in TASKS if name not in DETECTED + CUBED + GENERATED) or "no task"
 DETECTING = "|".join(DETECTED) or "no task"
 IN_CUBES = "|".join(CUBED) or "no task"
+GENERATING = "|".join(GENERATED) or "no task"
+METHODS = "|".join({method: None for name in GENERATED for method in SETTINGS.tasks[name].methods}) or "no method"
 
 
-def stage_code(stage):
-    """The source files that a stage runs, by its imports: changing one of them runs the stage again."""
+def stage_code(stage, *more):
+    """The source files that a stage runs, by its imports: changing one of them runs the stage again.
+
+    `more` are modules that it imports by a name in the settings.
+    """
     package = Path(workflow.basedir, "pipeline")
-    found, waiting = set(), [package / FIRST_MODULE[stage]]
+    found, waiting = set(), [package / FIRST_MODULE[stage], *(package / module for module in more)]
     while waiting:
         file = waiting.pop()
         if file in found:
@@ -177,6 +191,9 @@ def model_of(wildcards):
 
 def figure_files(wildcards):
     """The result files that a task's figures are drawn from."""
+    if wildcards.task in GENERATED:
+        folder = f"{RUN}/{wildcards.task}"
+        return [f"{folder}/metrics.json", f"{folder}/dataset.h5", *samples_of(wildcards), *looks_of(wildcards)]
     names = ["catalogue.fits", "metrics.json"]
     names += ["matches.csv"] if wildcards.task in DETECTED + CUBED else ["dataset.h5"]
     names += ["history.csv"] if wildcards.task in TRAINED else []
@@ -215,6 +232,59 @@ def products_option(wildcards):
     """Where cubelets, maps and spectra go, for a task that wants them."""
     folder = shlex.quote(f"{RUN}/{wildcards.task}/galaxies")
     return f"--products {folder}" if SETTINGS.tasks[wildcards.task].products else ""
+
+
+def method_code(wildcards):
+    """The source files that the training of a method runs."""
+    name = SETTINGS.tasks[wildcards.task].methods[wildcards.method].name
+    return stage_code("train_method", f"generate/{CLASSES[name][0]}.py")
+
+
+def method_settings(wildcards):
+    """The settings that the training of one method of a task depends on."""
+    task = SETTINGS.tasks[wildcards.task]
+    return json.dumps({"seed": SETTINGS.seed} | task.told(wildcards.method), sort_keys=True)
+
+
+def begun_of(wildcards):
+    """The model that a method starts from, where its settings name one."""
+    before = SETTINGS.tasks[wildcards.task].begun(wildcards.method)
+    return [f"{RUN}/{wildcards.task}/{before}/model.safetensors"] if before else []
+
+
+def begin_option(wildcards):
+    """How the training of a method is told of that model."""
+    return " ".join(f"--begin {shlex.quote(path)}" for path in begun_of(wildcards))
+
+
+def product_of(wildcards):
+    """The model whose samples are the task's product."""
+    return f"{RUN}/{wildcards.task}/{SETTINGS.tasks[wildcards.task].product}/model.safetensors"
+
+
+def samples_of(wildcards):
+    """The samples of all methods of a task, in their order; the product is in the task's own folder."""
+    task = SETTINGS.tasks[wildcards.task]
+    folders = [f"{RUN}/{wildcards.task}" + ("" if name == task.product else f"/{name}") for name in task.methods]
+    return [f"{folder}/galaxies.fits" for folder in folders]
+
+
+def samples_options(wildcards):
+    """How the evaluation is told of the samples."""
+    return " ".join(f"--samples {shlex.quote(path)}" for path in samples_of(wildcards))
+
+
+def looks_of(wildcards):
+    """What is made beside the samples, where the task has a method for it: a latent plane, a restored example."""
+    task, names = SETTINGS.tasks[wildcards.task], []
+    names += [f"{task.coded}/{name}" for name in ("latent.json", "latent.fits", "outliers.csv")] if task.coded else []
+    names += [f"{task.flow}/restored.fits"] if task.flow else []
+    return [f"{RUN}/{wildcards.task}/{name}" for name in names]
+
+
+def features_of(wildcards):
+    """The classifier in whose features stamps are compared, if the task names one."""
+    return SETTINGS.tasks[wildcards.task].features or []
 
 
 def growing(amount):

@@ -164,6 +164,21 @@ CUBES = {
 }
 
 
+GENERATION = {
+    "galaxies": {
+        "kind": "generate",
+        "simulate": {},
+        "methods": {"vae": {}, "field": {"name": "flow"}, "mean_flow": {"begin": "field"}},
+    },
+    "spectra": {
+        "kind": "generate",
+        "input": {"manifest": "my.csv", "kind": "spectrum", "grid": [4000, 4100, 1]},
+        "methods": {"mixture": {}},
+        "features": "m.safetensors",
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
     """The commands that a run of a task of every kind would execute, by (task, rule); the log has the rule's name."""
@@ -172,7 +187,9 @@ def planned(tmp_path_factory):
     for name in ("a.fits", "c.fits", "a.csv", "b.csv", "beam.fits", "m.safetensors", "my.csv"):
         (folder / name).touch()
     stars = {"kind": "classify", "input": {"manifest": "my.csv", "kind": "image"}, "network": "C-4.3 GMP D-2"}
-    (folder / "my.yaml").write_text(yaml.safe_dump({"run": "out", "tasks": {"stars": stars, **DETECTION, **CUBES}}))
+    (folder / "my.yaml").write_text(
+        yaml.safe_dump({"run": "out", "tasks": {"stars": stars, **DETECTION, **CUBES, **GENERATION}}, sort_keys=False)
+    )
     dry = run(folder, "--dry-run", "--printshellcmds")
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert not (folder / "out").exists()
@@ -241,6 +258,53 @@ def test_what_is_made_of_cubes_is_what_the_next_stage_reads(planned, name, model
     for rule in ("train_cubes", "detect_cubes", "evaluate_cubes"):
         if (name, rule) in planned:
             assert ("--simulated out/sky/simulated " in planned[name, rule]) == (name == "sky")
+
+
+def test_each_generative_task_trains_and_samples_its_methods(planned):
+    made = {task: {rule for name, rule in planned if name == task} for task in GENERATION}
+    common = {"ingest_stamps", "sample_product", "evaluate_methods", "figures"}
+    assert made["galaxies"] == common | {
+        "simulate_stamps", "train_vae", "train_field", "train_mean_flow", "sample_field", "sample_mean_flow",
+        "explore_vae", "restore_example_field",
+    }  # fmt: skip
+    assert made["spectra"] == common | {"train_mixture"}
+
+
+def test_what_a_method_makes_is_what_is_judged(planned):
+    galaxies = {rule: command for (task, rule), command in planned.items() if task == "galaxies"}
+    assert "--model out/galaxies/vae/model.safetensors --out out/galaxies/galaxies.fits" in galaxies["sample_product"]
+    assert "--begin out/galaxies/field/model.safetensors " in galaxies["train_mean_flow"]
+    assert "--begin" not in galaxies["train_field"]
+    files = ["out/galaxies/galaxies.fits", "out/galaxies/field/galaxies.fits", "out/galaxies/mean_flow/galaxies.fits"]
+    assert " ".join(f"--samples {file}" for file in files) in galaxies["evaluate_methods"]
+    assert "--out out/galaxies/mean_flow/galaxies.fits" in galaxies["sample_mean_flow"]
+
+
+def test_synthetic_galaxies_from_a_config_alone(tmp_path):
+    copy_code(tmp_path)
+    task = {
+        "kind": "generate",
+        "simulate": {"sersic": {"n": 60, "shape": [12, 12], "size": [1.2, 2.5]}},
+        "conditions": ["flux"],
+        "methods": {"vae": {"widths": [4, 8], "latent": 2}},
+        "train": {"epochs": 2, "batch": 16},
+        "samples": 20,
+    }
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump({"run": "out", "tasks": {"galaxies": task}}))
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out" / "galaxies"
+    assert fits.getdata(out / "galaxies.fits").shape == (20, 12, 12)
+    table = Table.read(out / "catalogue.fits")
+    assert len(table) == len(Table.read(out / "catalogue.ecsv")) == 20
+    assert str(table["flux"].unit) == "Jy"
+    assert json.loads((out / "metrics.json").read_text())["methods"]["vae"]["realism"]["n"] > 0
+    assert (out / "vae" / "latent.json").is_file()
+    assert (out / "figures" / "captions.json").is_file()
+    assert "galaxies" in (tmp_path / "out" / "report.html").read_text()
+    # another guidance changes what is sampled, not what is trained
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump({"run": "out", "tasks": {"galaxies": task | {"guidance": 2}}}))
+    assert jobs(run(tmp_path, "--dry-run")) == {"sample_product", "evaluate_methods", "figures", "report"}
 
 
 def test_every_command_of_the_workflow_is_one_that_fleming_knows(planned):
