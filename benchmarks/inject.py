@@ -2,8 +2,9 @@
 
     python benchmarks/inject.py --work results/inject
 
-A field is simulated with and without its sources. The detector that ships searches the first, whose truth gives one
-curve of completeness; the rows of that truth, at other places, are put into the second, which gives the other.
+A field is simulated with and without its sources, and the rows of its truth are put into the second at other places.
+The detector that ships searches both, which are judged alike: with the noise that each image shows, to which faint
+sources add.
 """
 
 import argparse
@@ -16,12 +17,13 @@ import record
 from pipeline.detect.apply import detect_images
 from pipeline.detect.comparison import compare
 from pipeline.detect.image import ContinuumImage
-from pipeline.detect.recovery import recover, summary
+from pipeline.detect.recovery import summary
 from pipeline.detect.shipped import shipped_model
 from pipeline.detect.truth import read_truth
 from pipeline.score.sdc1 import Sdc1
 from pipeline.simulate.continuum_settings import ContinuumSettings
 from pipeline.simulate.field_files import write_field
+from pipeline.simulate.insert import insert
 from pipeline.simulate.insert_settings import InsertSettings
 
 DENSITY = 0.5  # of the fields: a source put in has as many neighbours as a simulated one, and few enough
@@ -53,12 +55,13 @@ def field(folder: Path, side: int, seed: int) -> dict[str, pd.DataFrame]:
     write_field(ContinuumSettings(**common, density=0.0), seed + 1000, folder / "empty")
     simulated = judged(folder / "full")
     settings = InsertSettings(sources=str(folder / "full" / "truth.csv"), n=len(simulated))
-    recover(folder / "empty" / "field.fits", shipped_model(2), folder / "r.json", settings, rounds=1, seed=seed)
-    return {"simulated": simulated, "injected": pd.read_csv(folder / "r.csv")}
+    put = folder / "put"
+    insert(folder / "empty" / "field.fits", put / "field.fits", put / "truth.csv", settings, seed)
+    return {"simulated": simulated, "injected": judged(put)}
 
 
 def judged(folder: Path) -> pd.DataFrame:
-    """The truth of a simulated field with flux, snr, found and measured_flux."""
+    """The truth of a field with flux, snr, found and measured_flux."""
     path = folder / "field.fits"
     image, truth = ContinuumImage.open(path), read_truth(folder / "truth.csv")
     challenge = Sdc1(560).for_beam(image.beam_arcsec)
