@@ -246,6 +246,11 @@ def method_settings(wildcards):
     return json.dumps({"seed": SETTINGS.seed} | task.told(wildcards.method), sort_keys=True)
 
 
+def cores_of_method(wildcards):
+    """Methods are trained side by side: each gets its share of the cores."""
+    return max(1, (workflow.cores or 2) // len(SETTINGS.tasks[wildcards.task].methods))
+
+
 def begun_of(wildcards):
     """The model that a method starts from, where its settings name one."""
     before = SETTINGS.tasks[wildcards.task].begun(wildcards.method)

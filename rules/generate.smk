@@ -68,7 +68,7 @@ rule train_method:
     wildcard_constraints:
         task=GENERATING,
         method=METHODS,
-    threads: 2
+    threads: cores_of_method
     resources:
         mem_mb=growing(6000),
         runtime=growing(1440),
@@ -129,7 +129,7 @@ rule sample_method:
     wildcard_constraints:
         task=GENERATING,
         method=METHODS,
-    threads: 2
+    threads: cores_of_method
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
@@ -222,4 +222,5 @@ rule restore_example:
     message:
         "{wildcards.task}: taking noise out of test stamps by {wildcards.method}"
     shell:
-        "fleming restore --model {input.model:q} --dataset {input.dataset:q} --noise 5 --out {output:q} --log {log:q}"
+        "fleming restore --model {input.model:q} --dataset {input.dataset:q} --n 5 --noise 5"
+        " --draws 8 --out {output:q} --log {log:q}"
