@@ -46,14 +46,15 @@ class PrincipalMixture(nn.Module):
             raise UserError("training set", f"has {n} sample{'' if n == 1 else 's'}", "give it at least two")
         flat = x.flatten(1).float()
         size = flat.shape[1]
-        kept = min(self.joint.axes, size, n // 2)
+        kept = min(self.joint.axes, size, max(1, (n - 1) // 2))
         solver = "covariance_eigh" if size <= _EXACT else "randomized"
         found = PCA(kept, svd_solver=solver, random_state=seed).fit(flat.cpu().numpy())
         self.centre.copy_(torch.from_numpy(found.mean_))
         self.basis.zero_()
         self.basis[:, :kept] = torch.from_numpy(found.components_.T.copy())
         left = flat.var(0, correction=0).sum() - float(found.explained_variance_.sum()) * (n - 1) / n
-        self.noise.copy_((left / max(size - kept, 1)).clamp(min=1e-12))
+        # No noise at all would have no density.
+        self.noise.copy_((left / max(size - kept, 1)).clamp(min=1e-6 * float(found.explained_variance_[0]) + 1e-12))
         self.joint.fit(self.encode(x), condition, ridge=ridge, seed=seed)
 
     def encode(self, x: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def test_coordinates_of_a_sample_give_it_back_up_to_noise(method):
 @pytest.mark.parametrize("n", [2, 3, 7])
 def test_few_samples_are_enough_and_leave_noise(method, n):
     module, x, condition = fitted(method, n=n)
-    assert float(module.noise) > 1e-6
+    assert float(module.noise) > 1e-7
     assert method.sample(module, condition, torch.Generator().manual_seed(0)).isfinite().all()
     assert method.log_density(module, x).isfinite().all()
 
