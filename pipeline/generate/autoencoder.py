@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from pipeline.generate.joint import JointMixture
 from pipeline.generate.noise import normal_like, normal_rows
+from pipeline.generate.told import ToldEncoder
 from pipeline.nn.coders import Decoder, Encoder
 
 _BATCH = 256
+_FEATURES = 64
 
 
 class CodedModule(nn.Module):
@@ -40,13 +42,15 @@ class Coded:
 
     def build(self, ndim: int, input_shape: tuple[int, ...], width: int) -> CodedModule:
         """The module, with fresh weights, for samples ``(channel, *axes)`` and conditions of `width` numbers."""
-        settings = self.settings
-        widths, condition = settings.widths, width if self.told else 0
+        settings, widths = self.settings, self.settings.widths
+        condition, numbers = width if self.told else 0, self.numbers * self.settings.latent
         line = f"{settings.name}-{'.'.join(map(str, widths))}_l{settings.latent}_k{settings.components}_c{width}"
         return CodedModule(
             line,
             input_shape,
-            Encoder(ndim, input_shape, widths, self.numbers * settings.latent, condition=condition),
+            ToldEncoder(ndim, input_shape, widths, numbers, condition, _FEATURES)
+            if condition
+            else Encoder(ndim, input_shape, widths, numbers),
             Decoder(ndim, input_shape, widths, settings.latent, condition=condition),
             JointMixture(settings.components, settings.latent, width),
         )

@@ -8,9 +8,11 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from pipeline.generate.noise import normal_like, normal_rows
-from pipeline.nn.coders import Decoder, Encoder
+from pipeline.generate.told import ToldEncoder
+from pipeline.nn.coders import Decoder
 
 _DIRECTIONS = 64
+_FEATURES = 64
 
 
 class AdversarialModule(nn.Module):
@@ -53,7 +55,7 @@ class Adversarial:
             line,
             input_shape,
             Decoder(ndim, input_shape, settings.widths, settings.latent, condition=width),
-            Encoder(ndim, input_shape, settings.widths, 1, condition=width),
+            ToldEncoder(ndim, input_shape, settings.widths, 1, width, _FEATURES),
             settings.noise,
         )
 

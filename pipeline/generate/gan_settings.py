@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.generate.method_settings import MethodSettings
+from pipeline.learn.settings import TrainSettings
 
 
 class AdversarialSettings(MethodSettings):
@@ -15,6 +16,11 @@ class AdversarialSettings(MethodSettings):
     noise: float = Field(
         0.1, ge=0, allow_inf_nan=False, description="rms of white noise in samples at first, then learnt; 0 is none"
     )
+    train: TrainSettings | None = Field(
+        # Two opponents circle around the solution: momentum drives them outwards, and the mean of their ways is better.
+        TrainSettings(momentum=0.0, weight_decay=0.0, ema=0.99),
+        description="what of the task's train is different for this method, such as {epochs: 40}",
+    )
 
 
 class GANSettings(AdversarialSettings):
@@ -23,7 +29,7 @@ class GANSettings(AdversarialSettings):
     name: Literal["gan"] = Field("gan", description="the method")
     loss: Literal["non_saturating", "min_max"] = Field("non_saturating", description="what the generator minimises")
     penalty: float = Field(
-        0.1, ge=0, allow_inf_nan=False, description="weight of the critic's squared gradient at given samples"
+        1.0, ge=0, allow_inf_nan=False, description="weight of the critic's squared gradient at given samples"
     )
     critic_steps: int = Field(1, gt=0, description="steps of the critic for one of the generator")
 

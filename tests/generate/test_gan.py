@@ -6,6 +6,8 @@ from torch.nn import functional
 
 from pipeline.generate.gan import GAN, WGANGP, AdversarialModule, critic_gradient, sliced_wasserstein
 from pipeline.generate.gan_settings import GANSettings, WGANGPSettings
+from pipeline.learn.average import WeightAverage
+from pipeline.learn.settings import TrainSettings
 
 SMALL = {"widths": (6, 8), "latent": 4}
 METHODS = [
@@ -14,6 +16,14 @@ METHODS = [
     WGANGP(WGANGPSettings(**SMALL, critic_steps=1)),
 ]
 each = pytest.mark.parametrize("method", METHODS, ids=["gan", "min_max", "wgan_gp"])
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same fresh weights in whatever order the tests run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 class Told(nn.Module):
@@ -49,12 +59,12 @@ def test_the_losses_of_a_linear_critic_are_those_of_the_papers():
     x, fake = torch.randn((2, 6, 1, 3), generator=torch.Generator().manual_seed(1))
     real, made = (module.critic(part, empty).detach() for part in (x, fake))
     wasserstein = METHODS[2].critic_loss(module, x, fake, empty, torch.Generator().manual_seed(0))
-    assert float(wasserstein) == pytest.approx(float(made.mean() - real.mean()) + 10.0 * (3 - 1) ** 2, rel=1e-5)
-    assert float(METHODS[2].generator_loss(made)) == pytest.approx(-float(made.mean()))
+    assert wasserstein.item() == pytest.approx(float(made.mean() - real.mean()) + 10.0 * (3 - 1) ** 2, rel=1e-5)
+    assert METHODS[2].generator_loss(made).item() == pytest.approx(-float(made.mean()))
     value = -(real.sigmoid().log().mean() + (1 - made.sigmoid()).log().mean())
-    assert float(METHODS[1].critic_loss(module, x, fake, empty, None)) == pytest.approx(float(value), rel=1e-4)
-    assert float(METHODS[0].critic_loss(module, x, fake, empty, None)) == pytest.approx(
-        float(value) + 0.1 / 2 * 9, rel=1e-4
+    assert METHODS[1].critic_loss(module, x, fake, empty, None).item() == pytest.approx(float(value), rel=1e-4)
+    assert METHODS[0].critic_loss(module, x, fake, empty, None).item() == pytest.approx(
+        float(value) + 1.0 / 2 * 9, rel=1e-4
     )
     saturating, other = METHODS[1].generator_loss(made), METHODS[0].generator_loss(made)
     assert float(saturating) == pytest.approx(float((1 - made.sigmoid()).log().mean()), rel=1e-4)
@@ -96,27 +106,30 @@ def test_the_generator_waits_for_the_critic():
 
 @pytest.mark.parametrize("kind", ["gan", "wgan_gp", "wrong"])
 def test_they_learn_a_distribution_and_what_they_are_told(kind):
-    method = GAN(GANSettings(latent=4)) if kind == "gan" else WGANGP(WGANGPSettings(latent=4, critic_steps=1))
+    rate, steps = (1e-3, 1400) if kind == "wgan_gp" else (3e-3, 400)
+    method = WGANGP(WGANGPSettings(penalty=1.0, critic_steps=5)) if kind == "wgan_gp" else GAN(GANSettings())
+    method.settings = method.settings.model_copy(update={"latent": 4})
     if kind == "wrong":
         method.generator_loss = lambda judged: judged.mean()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = AdversarialModule("x", (1, 2), Told(6, 2, (1, 2), hidden=24), Told(4, 1, hidden=24), 0.1)
-        generator = torch.Generator().manual_seed(2)
-        optimiser = torch.optim.Adam(module.parameters(), lr=1e-2, betas=(0.5, 0.9))
-        for _ in range(350):
-            told = functional.one_hot(torch.randint(2, (64,), generator=generator), 2).float()
-            x = 1.5 * told[:, None] + 0.4 * torch.randn((64, 1, 2), generator=generator)
-            optimiser.zero_grad()
-            sum(method.objective(module, (x, told), generator).values()).backward()
-            optimiser.step()
-    module.eval()
-    far = []
-    for told in torch.eye(2):
-        condition = told.repeat(500, 1)
-        drawn = method.sample(module, condition, torch.Generator().manual_seed(3))[:, 0]
-        far.append(float((drawn.mean(0) - 1.5 * told).abs().max()))
-    assert (max(far) < 0.4) == (kind != "wrong")
+        module = AdversarialModule("x", (1, 2), Told(6, 2, (1, 2), hidden=32), Told(4, 1, hidden=32), 0.1)
+    generator = torch.Generator().manual_seed(2)
+    optimiser = torch.optim.Adam(module.parameters(), lr=rate, betas=(0.0, 0.9))
+    average = WeightAverage(module, 0.99)
+    for _ in range(steps):
+        told = functional.one_hot(torch.randint(2, (64,), generator=generator), 2).float()
+        x = 1.5 * told[:, None] + 0.4 * torch.randn((64, 1, 2), generator=generator)
+        optimiser.zero_grad()
+        sum(method.objective(module, (x, told), generator).values()).backward()
+        optimiser.step()
+        average.update()
+    with average.applied():
+        drawn = [method.sample(module, told.repeat(500, 1), torch.Generator().manual_seed(3)) for told in torch.eye(2)]
+    far = max(float((x[:, 0].mean(0) - 1.5 * told).abs().max()) for x, told in zip(drawn, torch.eye(2), strict=True))
+    spread = torch.stack([x[:, 0].std(0) for x in drawn])
+    good = far < 0.4 and bool(((spread > 0.2) & (spread < 0.7)).all())
+    assert good == (kind != "wrong"), (far, spread)
 
 
 @each
@@ -135,6 +148,16 @@ def test_any_number_of_axes(method, shape, width):
     assert (module.ndim, module.input_shape, module.outputs) == (len(shape) - 1, shape, shape[0])
 
 
+@each
+def test_a_critic_sees_whether_sample_and_condition_belong_together(method):
+    critic = method.build(1, (1, 8), 2).critic
+    x = 10 * torch.randn((2, 1, 8), generator=torch.Generator().manual_seed(0))
+    told = torch.tensor([[1.0, 1.0], [-1.0, 1.0]])
+    with torch.no_grad():
+        (right, other), (wrong, same) = (critic(x, part.repeat(2, 1))[:, 0].tolist() for part in told)
+    assert abs((right - wrong) - (other - same)) > 1e-5  # nothing is left of this in a sum of two functions
+
+
 def test_without_noise_nothing_is_learnt_of_it():
     module = GAN(GANSettings(**SMALL, noise=0.0)).build(1, (1, 8), 0)
     assert not module.noise.requires_grad
@@ -147,3 +170,11 @@ def test_the_sliced_distance_of_one_axis_is_the_distance():
     expected = wasserstein_distance(a[:, 0].numpy(), 2 * b[:, 0].numpy() + 1)
     assert float(found) == pytest.approx(expected, rel=1e-9)
     assert float(sliced_wasserstein(a, a.flip(0), 8, torch.Generator())) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_training_of_opponents_has_no_momentum_unless_asked_for():
+    common = TrainSettings(epochs=7, momentum=0.9)
+    assert GANSettings().training(common).momentum == 0.0
+    assert GANSettings().training(common).epochs == 7
+    changed = WGANGPSettings.model_validate({"train": {"momentum": 0.5}}).training(common)
+    assert (changed.momentum, changed.ema) == (0.5, 0.99)

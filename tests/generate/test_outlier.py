@@ -50,7 +50,9 @@ def test_a_likelihood_finds_what_is_far_from_the_training_set():
 
 def test_scores_do_not_depend_on_the_batch():
     method = AutoEncoder(AutoEncoderSettings(widths=(4,), latent=2, components=1))
-    module = method.build(1, (1, 6), 0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = method.build(1, (1, 6), 0)
     x = torch.randn((300, 1, 6), generator=torch.Generator().manual_seed(0))
     method.fit_latent(module, x, torch.zeros(300, 0))
     kind, whole = outlier_score(method, module, x)
