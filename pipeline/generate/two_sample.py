@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 FOLDS = 5
-_TREES, _LEAF = 100, 3
+_TREES, _LEAF = 60, 3
 
 
 def spread(values: np.ndarray) -> float:
