@@ -18,9 +18,10 @@ from pipeline.learn.settings import TrainSettings
 from pipeline.nn.network import Network, build
 
 WIDTH = 64  # features of a network that `train_features` makes
-_FIRST, _SMALLEST = 16, 8
+_FIRST = {1: 16, 2: 16, 3: 8}  # filters, by the number of axes
+_SMALLEST = 8
 _HELD = 0.1
-_WORK = 1.2e11  # multiply-adds of a training, forwards and backwards: some 20 s of one core
+_WORK = 1.2e11  # multiply-adds of a training, forwards and backwards: some 5 s of one core
 _EPOCHS = (3, 20)
 
 
@@ -55,7 +56,7 @@ def train_features(
 
     It regresses `targets` and classifies by `labels`, whichever are given. A target is replaced by the normal score of
     its rank, so that neither its unit nor its tail matters. Epochs, and stamps where they are many, follow from a fixed
-    number of operations, about 20 s of one core.
+    number of operations, about 5 s of one core.
 
     Parameters
     ----------
@@ -108,7 +109,8 @@ def train_features(
 
 def network_line(axes: tuple[int, ...], outputs: int) -> str:
     """Convolutions and pooling until an axis is short, then the layer of the features and that of the `outputs`."""
-    tokens, width, shortest = [f"C-{_FIRST}.3"], _FIRST, min(axes)
+    width, shortest = _FIRST[len(axes)], min(axes)
+    tokens = [f"C-{width}.3"]
     while shortest >= _SMALLEST:
         width, shortest = min(2 * width, WIDTH), shortest // 2
         tokens += ["P-2", f"C-{width}.3"]
