@@ -53,11 +53,14 @@ _BALL = {1: 2.0, 2: np.pi, 3: 4 * np.pi / 3}  # volume of the unit ball
 
 
 class Spectra:
-    """The Fourier transforms of stamps that are padded with zeros to twice their size, so that nothing wraps round."""
+    """The Fourier transforms of stamps that are padded with zeros to twice their size, so that nothing wraps round.
+
+    The padded lengths are odd: there is no highest frequency whose shift by a part of a pixel has two answers.
+    """
 
     def __init__(self, stamps: np.ndarray):
         self.axes = stamps.shape[1:]
-        self._padded = tuple(fft.next_fast_len(2 * axis, real=True) for axis in self.axes)
+        self._padded = tuple(_odd_length(2 * axis - 1) for axis in self.axes)
         self._dims = tuple(range(1, stamps.ndim))
         self.values = fft.rfftn(stamps, self._padded, self._dims)
 
@@ -66,7 +69,8 @@ class Spectra:
 
         sum_p (I(p) - I(2c - p))**2 is least where the convolution of I with itself is largest, at the lag 2c: the
         centre that Conselice et al. (2000, ApJ 529, 886) search step by step, by one transform. Between whole lags the
-        peak is that of a Gaussian.
+        peak is that of a Gaussian. Of a double source it is the middle, or the brighter one where that has more than
+        twice the light of the other.
         """
         size = tuple(2 * axis - 1 for axis in self.axes)
         inside = (slice(None), *(slice(0, length) for length in size))
@@ -105,6 +109,19 @@ class Spectra:
     def _back(self, values: np.ndarray) -> np.ndarray:
         whole = fft.irfftn(values, self._padded, self._dims)
         return whole[(slice(None), *(slice(0, axis) for axis in self.axes))]
+
+
+def _odd_length(least: int) -> int:
+    """The first odd length from `least` on that is quick to transform."""
+    length = least | 1
+    while True:
+        rest = length
+        for factor in (3, 5, 7, 11):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return length
+        length += 2
 
 
 def _summit(match: np.ndarray, lags: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from pipeline.data.background import MAD_TO_SIGMA
 from pipeline.generate.growth import EXTENT, Growth, Spectra, curve_of_growth
 
 _ALWAYS = (
-    "flux", "peak", "half_light_radius", "concentration", "asymmetry", "gini", "m20",
+    "flux", "peak", "half_light_radius", "concentration", "asymmetry", "raw_asymmetry", "gini", "m20",
     "background_rms", "background_median",
 )  # fmt: skip
 _PLANE = ("ellipticity", "e1", "e2")
@@ -43,6 +43,7 @@ def morphology(stamps: np.ndarray) -> dict[str, np.ndarray]:
                        ApJS 147, 1, section 3; Lotz et al. 2004, AJ 128, 163, section 2.2)
     asymmetry          sum |I - I180| / sum |I| within 1.5 Petrosian radii, less the same of as much background
                        (Conselice 2003, section 3; Lotz et al. 2004, section 2.2); I180 is the point reflection
+    raw_asymmetry      sum |I - I180| / sum |I| of the whole stamp about its middle, noise and all
     gini               inequality of the galaxy's pixels (Lotz et al. 2004, equation 6), see `gini`
     m20                log10 of the second moment of the brightest 20 per cent of the flux over that of all
                        (Lotz et al. 2004, equations 7 and 8)
@@ -121,12 +122,15 @@ def _measure(image: np.ndarray) -> dict[str, np.ndarray]:
     growth = curve_of_growth(light, spectra.symmetric_centre())
     chosen = _galaxy(light, spectra, growth)
     seen = finite.reshape(len(image), -1).any(axis=1)
+    sums = tuple(range(1, image.ndim))
+    difference = np.abs(light - np.flip(light, sums))
     found = {
-        "flux": np.where(seen, np.where(finite, image, 0).reshape(len(image), -1).sum(axis=1), np.nan),
-        "peak": np.where(finite, image, -np.inf).reshape(len(image), -1).max(axis=1),
+        "flux": np.where(seen, np.where(finite, image, 0).sum(axis=sums), np.nan),
+        "peak": np.where(finite, image, -np.inf).max(axis=sums),
         "half_light_radius": growth.radius(0.5),
         "concentration": 5 * np.log10(growth.radius(0.8) / growth.radius(0.2)),
-        "asymmetry": _asymmetry(light, spectra, growth),
+        "asymmetry": _asymmetry(light, spectra, growth, difference[:, _outskirts(image.shape[1:])].mean(axis=1)),
+        "raw_asymmetry": difference.sum(axis=sums) / np.abs(light).sum(axis=sums),
         "background_rms": rms,
         "background_median": median,
     }
@@ -180,7 +184,8 @@ def _galaxy(light: np.ndarray, spectra: Spectra, growth: Growth) -> np.ndarray:
     return bright & (of_pixel >= _wide(_PIECE * largest, light))
 
 
-def _asymmetry(light: np.ndarray, spectra: Spectra, growth: Growth) -> np.ndarray:
+def _asymmetry(light: np.ndarray, spectra: Spectra, growth: Growth, background: np.ndarray) -> np.ndarray:
+    """Asymmetry `(n,)`, with `background` `(n,)` the mean difference of a pixel that shows none of the galaxy."""
     turned = spectra.reflected(growth.centre)
     square = _squares(light, growth.centre)
     compared = square <= _wide((EXTENT * growth.petrosian) ** 2, light)
@@ -189,8 +194,6 @@ def _asymmetry(light: np.ndarray, spectra: Spectra, growth: Growth) -> np.ndarra
         partner = 2 * growth.centre[:, place, None] - np.arange(axis)
         shape = (-1, *(axis if number == place else 1 for number in range(light.ndim - 1)))
         compared &= ((partner >= -0.5) & (partner <= axis - 0.5)).reshape(shape)
-    outer = _outskirts(light.shape[1:])
-    background = np.abs(light - np.flip(light, tuple(range(1, light.ndim))))[:, outer].mean(axis=1)
     sums = tuple(range(1, light.ndim))
     difference = np.where(compared, np.abs(light - turned), 0).sum(axis=sums)
     whole = np.where(compared, np.abs(light), 0).sum(axis=sums)
