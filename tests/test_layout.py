@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pipeline"
 GROUND = {"errors", "files", "settings", "provenance", ""}
 COMMAND = {
-    "config", "reference", "stages", "detect_stages", "generate_stages", "hi_stages", "inject_stages", "options", "cli",
+    "config", "reference", "stages", "detect_stages", "generate_stages", "hi_stages", "inject_stages", "option_parts",
+    "detect_options", "generate_options", "options", "cli",
 }  # fmt: skip
 FLOORS = [
     GROUND,
