@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import table_detect
+import table_generate
 import table_hi
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +62,8 @@ def rows() -> list[str]:
     lines.append(f"| on a GPU (benchmarks/gpu.py) | {'see results/gpu.json' if figures('gpu') else NOT_MEASURED} |")
     found = "see results/gpu_hi.json" if figures("gpu_hi") else NOT_MEASURED
     lines.append(f"| searching HI cubes on a GPU (benchmarks/gpu_hi.py) | {found} |")
-    return [*lines, "", *table_detect.rows(figures), "", *table_hi.rows(figures)]
+    parts = (table_detect, table_hi, table_generate)
+    return [*lines, *(line for part in parts for line in ("", *part.rows(figures)))]
 
 
 def _accuracy(found: dict[str, Any] | None, who: str) -> str:
