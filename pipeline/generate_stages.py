@@ -12,9 +12,11 @@ log = logging.getLogger("fleming")
 
 
 def simulate(options: argparse.Namespace, settings, task) -> None:
+    from pipeline.simulate.disc_stamps import simulate_discs
     from pipeline.simulate.sersic import simulate_galaxies
 
-    simulate_galaxies(task.simulate.sersic, options.out, seed=settings.seed)
+    simulated = simulate_galaxies if task.simulate.discs is None else simulate_discs
+    simulated(task.simulate.chosen, options.out, seed=settings.seed)
 
 
 def ingest(options: argparse.Namespace, settings, task, source, progress) -> None:

@@ -3,7 +3,7 @@
 
 rule simulate_stamps:
     input:
-        code=stage_code("simulate_stamps"),
+        code=stage_code("simulate_stamps", "simulate/disc_stamps.py"),
     output:
         samples=f"{RUN}/{{task}}/simulated/samples.fits",
         manifest=f"{RUN}/{{task}}/simulated/manifest.csv",

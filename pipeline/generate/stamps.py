@@ -129,9 +129,9 @@ def stamp_facts(store: Store, task: GenerateSettings, scale: Scale) -> dict[str,
 
     "pixel_scale" and "psf_arcsec", the FWHM of the PSF [arcsec], "psf", the same [pixels], "noise" [unit of a stamp].
     """
-    galaxies = task.simulate.sersic if task.simulate is not None else None
-    psf = task.psf if task.psf is not None else getattr(galaxies, "psf", None)
-    pixel = _pixel_scale(store) or getattr(galaxies, "pixel_scale", None)
+    simulated = None if task.simulate is None else task.simulate.chosen
+    psf = task.psf if task.psf is not None else getattr(simulated, "psf", None)
+    pixel = _pixel_scale(store) or getattr(simulated, "pixel_scale", None)
     arcsec = psf * pixel if psf is not None and pixel is not None else None
     return {"pixel_scale": pixel, "psf_arcsec": arcsec, "psf": psf, "noise": scale.noise}
 

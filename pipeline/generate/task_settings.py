@@ -11,6 +11,7 @@ from pipeline.generate.flow_settings import FlowSettings
 from pipeline.generate.methods import MethodSettingsOf, with_name
 from pipeline.learn.settings import TrainSettings
 from pipeline.settings import Settings
+from pipeline.simulate.disc_settings import DiscSettings
 from pipeline.simulate.sersic_settings import SersicSettings
 
 ClassName = Annotated[str, Field(min_length=1)]
@@ -18,9 +19,23 @@ MethodName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 
 
 class StampSimulation(Settings):
-    """Stamps that are simulated in place of a manifest."""
+    """Stamps that are simulated in place of a manifest: Sersic galaxies, or discs where those are told."""
 
     sersic: SersicSettings = Field(default=SersicSettings(), description="galaxies with Sersic profiles in noise")
+    discs: DiscSettings | None = Field(
+        default=None, description="rotating HI discs instead: small cubes, or their line profiles"
+    )
+
+    @model_validator(mode="after")
+    def _of_one_sort(self) -> "StampSimulation":
+        if self.discs is not None and "sersic" in self.model_fields_set:
+            raise ValueError("has both sersic and discs; keep one")
+        return self
+
+    @property
+    def chosen(self) -> SersicSettings | DiscSettings:
+        """The settings of what is simulated."""
+        return self.discs or self.sersic
 
 
 class ScaleSettings(Settings):
@@ -95,6 +110,9 @@ class GenerateSettings(Settings):
             raise ValueError("conditions names a column twice")
         if self.classes is not None and self.labels is None:
             raise ValueError("classes needs labels, the column of classes")
+        if self.simulate is not None and (axes := len(self.simulate.chosen.shape)) != self.ndim:
+            kind = {1: "spectrum", 2: "image", 3: "cube"}[axes]
+            raise ValueError(f"input.kind is {self.input.kind}, the simulated stamps are of kind {kind}")
         if problem := self.augment.problem(self.ndim):
             raise ValueError(f"augment: {problem}")
         if self.train.rebalance and self.labels is None:

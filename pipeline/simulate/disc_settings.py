@@ -37,3 +37,13 @@ class DiscSettings(Settings):
         if not 0 <= self.inclination[0] <= self.inclination[1] <= 90:
             raise ValueError("inclination must be [low, high] between 0 and 90 degrees")
         return self
+
+    @property
+    def psf(self) -> float:
+        """FWHM of the beam [pixels]."""
+        return self.beam
+
+    @property
+    def pixel_scale(self) -> float:
+        """Size of a pixel [arcsec]."""
+        return self.pixel_arcsec

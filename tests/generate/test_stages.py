@@ -300,3 +300,34 @@ def test_another_model_makes_no_samples(work, tmp_path):
 )
 def test_what_a_stage_lacks_is_named(work, stage, said):
     work.assert_refused(stage, said)
+
+
+@pytest.mark.parametrize(
+    ("shape", "given"), [([12, 8, 8], {"kind": "cube"}), ([24], {"kind": "spectrum", "grid": [1.0, 25.0, 1.0]})]
+)
+def test_cubes_and_spectra_of_rotating_discs_are_learnt_too(tmp_path, workplace, monkeypatch, shape, given):
+    work = workplace(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    task = TASK | {
+        "simulate": {"discs": {"n": 60, "shape": shape}},
+        "input": given,
+        "conditions": ["flux", "w20"],
+        "methods": {"flow": {"network": "unet-8.8_p1", "steps": 2}, "mixture": {"components": 2, "axes": 6}},
+        "augment": {},
+    }
+    work.write("my.yaml", yaml.safe_dump({"run": "out", "seed": 3, "tasks": {"galaxies": task}}, sort_keys=False))
+    run(work, f"simulate {STAGE} --out out/galaxies/simulated")
+    run(work, f"ingest {STAGE} --manifest out/galaxies/simulated/manifest.csv --out out/galaxies/dataset.h5")
+    for name in task["methods"]:
+        model = f"out/galaxies/{name}/model.safetensors"
+        run(work, f"train {STAGE} --method {name} {DATASET} --device cpu --out {model}")
+        run(work, f"sample {STAGE} {DATASET} --model {model} --device cpu --out out/galaxies/{name}/galaxies.fits")
+        with fits.open(f"out/galaxies/{name}/galaxies.fits") as hdus:
+            header, stamps = hdus[0].header, hdus[0].data
+            assert stamps.shape[0] == 9 and list(stamps.shape[-len(shape) :]) == shape
+            assert header["PIXSCALE"] == 2.8 and header["PSFPIX"] == 2.5
+    wrong = {"run": "out", "tasks": {"galaxies": task | {"input": {"kind": "image"}}}}
+    work.write("wrong.yaml", yaml.safe_dump(wrong))
+    code, lines = work.run("check wrong.yaml")
+    assert code == 2
+    assert "input.kind is image, the simulated stamps are of kind" in lines[-1]
