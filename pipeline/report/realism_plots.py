@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
 from pipeline.report.stamp_files import Stamped
 from pipeline.report.style import BASELINE, FAINT, INK, MUTED, NETWORK, class_style, light_grid, plain, quantity
@@ -99,6 +100,10 @@ def draw_fidelity(figure: Figure, product: Stamped, metrics: dict[str, Any]) -> 
         if logarithmic:
             good &= (asked > 0) & (measured > 0)
             axes.set(xscale="log", yscale="log")
+            for axis in (axes.xaxis, axes.yaxis):
+                # Within a decade every tick would have a label, each over the next.
+                axis.set_minor_locator(LogLocator(subs=(2, 5)))
+                axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(4, 4)))
         axes.plot(asked[good], measured[good], ".", color=NETWORK, ms=3, alpha=0.5, mew=0)
         if good.any() and name == row["measured_as"]:
             ends = [asked[good].min(), asked[good].max()]
