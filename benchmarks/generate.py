@@ -41,7 +41,7 @@ BUDGETS = {
     "sersic": {"": 160.0, "autoencoder": 80.0, "denoising_autoencoder": 80.0, "flow_6_minutes": 360.0},
     "flux": {"": 240.0},
     "mnist": {"": 600.0},
-    "galaxy_zoo": {"": 900.0},
+    "galaxy_zoo": {"": 720.0},
 }
 SPLIT = {"train": 0.8, "validation": 0.05, "test": 0.15}
 SERSIC = {
@@ -140,10 +140,13 @@ def main() -> None:
     options.add_argument("--work", type=Path, required=True, help="folder for data, models and samples")
     options.add_argument("--manifests", type=Path, default=Path("results/manifests"), help="of benchmarks/manifests.py")
     options.add_argument("--features", type=Path, help="a classifier of such stamps (model.safetensors)")
+    options.add_argument("--methods", nargs="+", help="of the part, to compare (default: all)")
     options.add_argument("--only", nargs="+", help="train these methods and stop")
     told = options.parse_args()
     torch.set_num_threads(1)
     work, task = told.work / told.part, settings_of(told.part, told)
+    if told.methods:
+        task = task.model_copy(update={"methods": {name: task.methods[name] for name in told.methods}})
     dataset = data_set(told.part, task, work)
     samples = []
     for name in told.only or task.methods:
