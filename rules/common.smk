@@ -270,8 +270,8 @@ def product_of(wildcards):
 def samples_of(wildcards):
     """The samples of all methods of a task, in their order; the product is in the task's own folder."""
     task = SETTINGS.tasks[wildcards.task]
-    folders = [f"{RUN}/{wildcards.task}" + ("" if name == task.product else f"/{name}") for name in task.methods]
-    return [f"{folder}/galaxies.fits" for folder in folders]
+    folders = ["" if name == task.product else name for name in task.methods]
+    return [os.path.join(RUN, wildcards.task, folder, "galaxies.fits") for folder in folders]
 
 
 def samples_options(wildcards):
