@@ -23,6 +23,7 @@ _SCALE_STAMPS = 20000  # the constants of a scale are taken from so many stamps
 _BLOCK = 512  # stamps that are measured at a time
 # Of the statistics, those that have the unit of the stamps, and those that are lengths in pixels; others have none.
 _BRIGHT = ("flux", "peak", "background_rms", "background_median")
+_OF_LIGHT = ("flux", "peak", "half_light_radius", "concentration")
 _LENGTHS = ("half_light_radius",)
 
 
@@ -84,12 +85,16 @@ def told_table(store: Store, rows: np.ndarray, names: list[str], blank: bool = F
 
 
 def measured_rows(store: Store, rows: np.ndarray, blank: bool = False) -> dict[str, np.ndarray]:
-    """The statistics of the stamps `rows`, each `(n,)`."""
+    """The statistics of the stamps `rows`, each `(n,)`; NaN where one that is positive of any light is not."""
     parts = [
         morphology(valid_stamps(store.read(rows[start : start + _BLOCK]), blank=blank))
         for start in range(0, len(rows), _BLOCK)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    # A blank picture, or one of nothing but noise, is no galaxy of flux 0: how bright and how large one is, is unknown.
+    return {
+        name: np.where(values > 0, values, np.nan) if name in _OF_LIGHT else values for name, values in found.items()
+    }
 
 
 def fit_scale(store: Store, rows: np.ndarray, task: GenerateSettings) -> Scale:

@@ -6,11 +6,15 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from astropy.io import fits
 from astropy.table import QTable
 
+from pipeline.data.store import Dataset, open_store, write_store
+from pipeline.generate.conditions import Conditions
 from pipeline.generate.methods import SETTINGS
+from pipeline.generate.stamps import told_table
 from pipeline.learn.model_file import read_description
 
 NETWORK = {"network": "unet-4.8_p2_r1_a0"}
@@ -331,3 +335,17 @@ def test_cubes_and_spectra_of_rotating_discs_are_learnt_too(tmp_path, workplace,
     code, lines = work.run("check wrong.yaml")
     assert code == 2
     assert "input.kind is image, the simulated stamps are of kind" in lines[-1]
+
+
+def test_of_a_blank_picture_the_measured_conditions_are_unknown(tmp_path):
+    x = np.random.default_rng(0).normal(size=(6, 1, 16, 16)).astype("f4")
+    x[:, :, 6:10, 6:10] += 50
+    x[3] = 0
+    path = tmp_path / "d.h5"
+    write_store(path, Dataset(x, np.full(6, -1), list("abcdef"), list("abcdef"), ["train"] * 6, [], kind="image"))
+    with open_store(path) as store:
+        table, _ = told_table(store, np.arange(6), ["flux", "half_light_radius", "background_median"])
+    assert table["flux"].isna().tolist() == [False, False, False, True, False, False]
+    assert table["half_light_radius"].isna()[3]
+    encoded = Conditions.fit(table, ["flux"], [""], []).encode(table[["flux"]])
+    assert torch.isfinite(encoded).all() and not encoded[3].any()
