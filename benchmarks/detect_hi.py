@@ -192,17 +192,13 @@ def part_sizes(told: argparse.Namespace) -> dict[str, Any]:
         }
         print(name, _rounded(found["score_per_truth"]), flush=True)
     for seed in (VALIDATION, *range(FIRST, FIRST + told.seeds)):
-        for each in (sky, _denser(task)):
+        for each in (sky, task.choosing_sky):
             shutil.rmtree(cubes.cube_folder(each, seed, told.work), ignore_errors=True)
     return result
 
 
 _OF_SIZES = ("n_truth", "n_det", "n_match", "score", "score_per_truth", "score_sd", "purity", "sub_scores",
              "complete_above", "ap")  # fmt: skip
-
-
-def _denser(task: HiTaskSettings):
-    return task.simulate.model_copy(update={"density": task.simulate.density * task.practice.density})
 
 
 def _trained(gallery: Gallery, task: HiTaskSettings, settings: DetectorSettings, told: argparse.Namespace) -> Model:
@@ -215,7 +211,7 @@ def _trained(gallery: Gallery, task: HiTaskSettings, settings: DetectorSettings,
     spent = time.process_time() - began
     shutil.rmtree(folder, ignore_errors=True)
     detector.network.eval()
-    place = cubes.simulated(_denser(task), VALIDATION, told.work)
+    place = cubes.simulated(task.choosing_sky, VALIDATION, told.work)
     reader = CubeReader(place / CUBE)
     noise = measure_cube_noise(reader.read, reader.shape, where=place)
     known = [KnownCube(reader, noise, cubes.truth_of(place), task.practice.density)]

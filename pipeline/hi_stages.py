@@ -23,9 +23,8 @@ def simulate(options: argparse.Namespace, settings, task) -> None:
     if not task.simulates_cubes:
         what = f"task {options.task!r} has cubes of its own in frames.train, so that none is simulated"
         raise UserError(options.config, what, "skip this stage")
-    denser = task.simulate.model_copy(update={"density": task.simulate.density * task.practice.density})
     # The seeds of the galaxies that are practised on begin at the run's own.
-    for number, (part, sky) in enumerate(((VALIDATION, denser), (TEST, task.simulate))):
+    for number, (part, sky) in enumerate(((VALIDATION, task.choosing_sky), (TEST, task.simulate))):
         write_cube(sky, settings.seed + 1000 + number, Path(options.out) / part, log.info)
 
 

@@ -24,7 +24,7 @@ rule simulate_cubes:
     params:
         config=CONFIG,
         folder=simulated_folder,
-        settings=stage_settings("simulate", "practice.density"),
+        settings=stage_settings("simulate", "practice.density", "practice.shape"),
     message:
         "{wildcards.task}: simulating a cube that chooses the thresholds and one to be judged on"
     shell:

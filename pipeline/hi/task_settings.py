@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.detect.directions import ALONG_X, ALONG_Y
 from pipeline.detect.settings import DetectorSettings, LossSettings, ObjectSettings
@@ -52,6 +52,9 @@ class PracticeSettings(Settings):
     per_crop: float = Field(3.0, gt=0, description="galaxies in a crop, on average")
     density: float = Field(
         6.0, ge=1, description="factor on the galaxies of the simulated cube that chooses calibrator and threshold"
+    )
+    shape: tuple[int, int, int] | None = Field(
+        None, description="size of that cube, (frequency, y, x); none is that of simulate.shape [pixels]"
     )
 
 
@@ -120,6 +123,17 @@ class HiTaskSettings(Settings):
     )
 
     @model_validator(mode="after")
+    def _choosing_sky_can_be(self) -> "HiTaskSettings":
+        if self.practice.shape is not None:
+            if not self.simulates_cubes:
+                raise ValueError("practice.shape is of a simulated cube, and none is simulated")
+            try:
+                self.choosing_sky  # noqa: B018
+            except ValidationError as error:
+                raise ValueError("practice.shape: " + error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+        return self
+
+    @model_validator(mode="after")
     def _frames_fit(self) -> "HiTaskSettings":
         if not self.trains and self.model is None:
             raise ValueError("needs simulate, frames.train, or a model")
@@ -148,3 +162,10 @@ class HiTaskSettings(Settings):
     def simulates_cubes(self) -> bool:
         """Whether the cubes that choose the thresholds and are judged on are simulated."""
         return self.simulate is not None and not self.frames.train
+
+    @property
+    def choosing_sky(self) -> HiSettings:
+        """The sky of the simulated cube that chooses calibrator and thresholds."""
+        sky = self.simulate or HiSettings()
+        changes = {"density": sky.density * self.practice.density, "shape": self.practice.shape or sky.shape}
+        return HiSettings.model_validate(sky.model_dump() | changes)

@@ -207,7 +207,7 @@ tasks:
   hi:
     kind: hi
     simulate: {shape: [128, 64, 64], noise: 0.05, density: 120, flux_limit: 5}
-    practice: {galaxies: 150, per_crop: 4, density: 2}
+    practice: {galaxies: 150, per_crop: 4, density: 2, shape: [128, 64, 72]}
     detector:
       network: C-24.4_s4_valid_linear C-24.1x3x3_linear C-24.5x1x1 R-24.1x3x3+5x1x1
       steps: 20

@@ -9,9 +9,11 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import QTable
 from astropy.wcs import WCS
+from pydantic import ValidationError
 
 from pipeline.hi import stream
 from pipeline.hi.products import FILES
+from pipeline.hi.task_settings import HiTaskSettings
 from pipeline.score.sdc2 import Sdc2
 from pipeline.sky.cube import CubeReader
 
@@ -52,6 +54,27 @@ def test_every_file_of_the_task_is_there_and_no_checkpoint_is_left(to):
     }  # fmt: skip
     assert not list(to.glob("*checkpoint*"))
     assert json.loads((to / "training.json").read_text())["epochs_run"] == len(pd.read_csv(to / "history.csv")) == 8
+
+
+def test_the_cube_that_chooses_has_its_own_size_and_density(to, truth):
+    folder = to / "simulated"
+    shapes = {part: fits.getdata(folder / part / "cube.fits").shape for part in ("validation", "test")}
+    assert shapes == {"validation": (128, 64, 72), "test": (128, 64, 64)}
+    expected = 2 * 72 / 64 * len(truth)
+    assert abs(len(pd.read_csv(folder / "validation" / "truth.csv")) - expected) < 4 * np.sqrt(expected)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"simulate": {}, "practice": {"shape": [4, 64, 64]}}, "practice.shape: shape must be three numbers"),
+        ({"simulate": {}, "practice": {"shape": [20000, 64, 64]}}, "practice.shape: lowest_hz and shape must keep"),
+        ({"model": "m", "frames": {"detect": [{"cube": "c"}]}, "practice": {"shape": [64] * 3}}, "none is simulated"),
+    ],
+)  # fmt: skip
+def test_the_cube_that_chooses_must_be_one_that_can_be(changes, words):
+    with pytest.raises(ValidationError, match=words):
+        HiTaskSettings(kind="hi", **changes)
 
 
 def test_columns_have_units_and_errors_and_values_that_can_be(catalogue):
