@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.files import atomic, check_distinct, check_output
+from pipeline.score.tables import row_name
 from pipeline.simulate.insert_galaxies import cube_settings, drawn_galaxies, galaxy_pictures, read_galaxies
 from pipeline.simulate.insert_geometry import Plane
 from pipeline.simulate.insert_pictures import Pictures
@@ -22,6 +23,8 @@ from pipeline.sky.fitscopy import BLOCK, copy_frame
 from pipeline.sky.frame import frame_info
 from pipeline.sky.geometry import sky_to_pixel
 from pipeline.sky.window import FrameReader
+
+_LARGEST = 2048  # side of a source [pixels]: its picture takes a third of a GB
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,11 @@ def _rows(reader, plane, settings: InsertSettings, where, which) -> tuple[pd.Dat
     """The rows that are drawn, "source" their number in the table they come from, and their places ``(n, N)``."""
     cube = isinstance(reader, CubeReader)
     if settings.in_place:
-        table = (read_galaxies if cube else read_sources)(settings.sources)
+        table = _read(reader, plane, settings)
         return table.assign(source=np.arange(len(table))), _own_places(reader, plane, table)
     places = _places(reader, plane, settings, where)
     if settings.sources is not None:
-        table = (read_galaxies if cube else read_sources)(settings.sources)
+        table = _read(reader, plane, settings)
         # Every row as often as the others, give or take one.
         rounds = -(-settings.n // len(table))
         chosen = np.concatenate([which.permutation(len(table)) for _ in range(rounds)])[: settings.n]
@@ -144,6 +147,17 @@ def _rows(reader, plane, settings: InsertSettings, where, which) -> tuple[pd.Dat
     else:
         table = point_sources(settings.n)
     return table.assign(source=np.arange(len(table))), places
+
+
+def _read(reader: FrameReader, plane: Plane, settings: InsertSettings) -> pd.DataFrame:
+    cube = isinstance(reader, CubeReader)
+    table = (read_galaxies if cube else read_sources)(settings.sources)
+    size = table["hi_size" if cube else "b_maj_arcsec"].to_numpy(float)
+    if (size > _LARGEST * plane.pixel_arcsec).any():
+        row = int(np.argmax(size))
+        what = f"is {size[row]:.3g} arcsec large, where at most {_LARGEST} pixels, {_LARGEST * plane.pixel_arcsec:.3g} "
+        raise UserError(row_name(settings.sources, table, row), what + "arcsec, can be drawn", "leave the row out")
+    return table
 
 
 def _own_places(reader: FrameReader, plane: Plane, table: pd.DataFrame) -> np.ndarray:

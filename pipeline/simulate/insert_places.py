@@ -1,9 +1,12 @@
 """Where sources are put, uniform over the valid pixels of a frame that is read by section, and how bright they are."""
 
+import math
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from pipeline.errors import UserError
+from pipeline.sky.fitscopy import BLOCK
 from pipeline.sky.window import FrameReader
 
 _LEAST_TRIED = 64  # positions at a time
@@ -22,7 +25,7 @@ def draw_places(
 
     Raises
     ------
-    UserError : there is no such place, or there are not so many.
+    UserError : there is no such place, or there are not so many; or no pixel is valid.
     """
     shape = np.array(reader.shape)
     reach = int(np.ceil(clear))
@@ -34,6 +37,8 @@ def draw_places(
         raise UserError(reader.path, f"has {size} pixels, too few to put a source in", "give a larger frame")
     kept, barren = np.zeros((0, len(shape))), 0
     while len(kept) < n:
+        if barren == _BARREN and not len(kept) and not _any_valid(reader):
+            raise UserError(reader.path, "has no valid pixel", "give a frame that is not all NaN")
         if barren == _BARREN:
             what = f"has room for {len(kept)} sources, not for {n}"
             raise UserError(reader.path, what, "ask for fewer, or for less distance between them")
@@ -63,6 +68,13 @@ def _valid(reader: FrameReader, places: np.ndarray, reach: int) -> np.ndarray:
         spans = zip(middle[at] - around, middle[at] + around + 1, strict=True)
         result[at] = np.isfinite(reader.read([slice(*ends) for ends in spans])).all()
     return result
+
+
+def _any_valid(reader: FrameReader) -> bool:
+    first, *rest = reader.shape
+    step = max(1, BLOCK // math.prod(rest))
+    spans = ([slice(start, min(start + step, first)), *map(slice, rest)] for start in range(0, first, step))
+    return any(np.isfinite(reader.read(span)).any() for span in spans)
 
 
 def _far(kept: np.ndarray, places: np.ndarray, apart: float) -> np.ndarray:

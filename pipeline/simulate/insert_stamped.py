@@ -42,6 +42,10 @@ def stamp_pictures(
     """
     _check(stamps, settings, reader)
     placer = StampPlacer(stamps, plane)
+    covered, sides = placer.covered, np.array(reader.shape[-2:])
+    if (covered >= sides).all():
+        what = f"has stamps as large as {covered[1]} x {covered[0]} pixels of {reader.path}, which has no more than "
+        raise UserError(stamps.path, what + f"{sides[1]} x {sides[0]}", "give cut-outs of single sources")
     channel = float(np.median(reader.channel_hz)) if len(reader.shape) == 3 else 1.0
     sums = stamps.pixels.reshape(len(stamps.pixels), -1).sum(axis=1, dtype=float)
     usable = np.flatnonzero(sums > 0)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import astropy.units as u
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from scipy.fft import fft2, fftfreq, ifft2
 from scipy.ndimage import label, map_coordinates
@@ -16,13 +15,25 @@ from pipeline.simulate.insert_settings import InsertSettings
 from pipeline.simulate.noise import covariance
 from pipeline.sky.archive import open_source
 from pipeline.sky.fitsfile import as_float, open_fits
-from pipeline.sky.headers import axis_type, header_beam, header_unit, number
+from pipeline.sky.headers import (
+    axis_type,
+    beam_flaw,
+    header_beam,
+    header_unit,
+    header_wcs,
+    is_spectral,
+    number,
+    told_number,
+    value,
+)
 from pipeline.sky.window import JY_BEAM
 
 _SIGMAS = 4.5  # of the kernel, beyond the stamp
 _UPSAMPLED = 2  # before the splines: a beam of 2.5 pixels is then exact to 1e-3 of its peak
 _BROADER = 1e-3  # of the beam's variance by which a PSF may be broader, as FWHM are rounded
-_BROADENED = 0.02  # of the width of a channel
+_MOST = 1 << 20  # pixels of a plane of a stamp
+_FINEST = 256  # of its pixels in the beam: with what the kernel reaches around it a plane takes a quarter of a GB
+_WIDEST = 648e3  # FWHM of a PSF, from pole to pole [arcsec]
 
 
 class NoisyStampsWarning(FlemingWarning):
@@ -48,7 +59,8 @@ class Stamps:
 
     @classmethod
     def read(cls, path: str, ndim: int, settings: InsertSettings) -> "Stamps":
-        """Read the first image with one axis more than the frame, or with as many, one stamp.
+        """Read the first image with one axis more than the frame, or with as many, one stamp. One stamp of a cube says
+        in its header that its first axis is spectral: else it cannot be told from n stamps of images.
 
         The header tells the unit (BUNIT: Jy/pixel, or Jy/beam with a PSF; else fluxes are unknown), the pixel (the WCS,
         or PIXSCALE [arcsec]), the PSF (BMAJ, BMIN, BPA [deg],
@@ -57,7 +69,8 @@ class Stamps:
 
         Raises
         ------
-        UserError : no such image, invalid pixels, or a stamp without light.
+        UserError : no such image, one that is too large for stamps, invalid pixels, a stamp without light, or a card
+        of the header that cannot be read.
         """
         with open_fits(open_source(path), path) as hdus:
             chosen = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) in (ndim, ndim + 1)), None)
@@ -65,13 +78,18 @@ class Stamps:
                 shapes = [hdu.shape for hdu in hdus if hdu.is_image and hdu.shape]
                 what = f"holds no stamps of {ndim} axes (its images: {', '.join(map(str, shapes)) or 'none'})"
                 raise UserError(path, what, f"give an array of {ndim + 1} axes, number of the stamp first")
+            _check_axes(chosen.header, chosen.shape, ndim, path)
             pixels, header = as_float(chosen.data), chosen.header.copy()
         pixels = pixels[None] if pixels.ndim == ndim else pixels
         _check(pixels, path)
-        scale = settings.stamp_pixel or _scale(header)
+        scale = settings.stamp_pixel or _scale(header, path)
         beam = header_beam(header)
+        if settings.stamp_psf is None and beam is None and value(header, "BMAJ") is not None:
+            raise UserError(path, f"has a beam that makes no sense ({beam_flaw(header)})", "correct it or remove it")
         if settings.stamp_psf is not None or beam is None:
-            width = _psf(header, scale) if settings.stamp_psf is None else settings.stamp_psf
+            width = _psf(header, scale, path) if settings.stamp_psf is None else settings.stamp_psf
+            if width > _WIDEST:
+                raise UserError(path, f"has a PSF of {width:.3g} arcsec", "correct PSFFWHM or PSFPIX, or --stamp-psf")
             psf = covariance(width, width, 0.0)
         else:
             # Over (north, east) an angle from north to east is one from the first axis to the second.
@@ -83,7 +101,7 @@ class Stamps:
             factor, calibrated = unit.to(JY_BEAM) * scale**2 / area, True
         elif calibrated:
             factor = unit.to(u.Jy if unit.is_equivalent(u.Jy) else u.Jy / u.pix)
-        noise = abs(number(header, "RMS", 0.0))
+        noise = told_number(header, "RMS", path) or 0.0
         channel = number(header, "CDELT3") if ndim == 3 and axis_type(header, 3).startswith("FREQ") else None
         width = None if channel is None else abs(channel)
         return cls(path, pixels * np.float32(factor), scale, psf, noise * factor, width, calibrated)
@@ -100,6 +118,25 @@ class Stamps:
         return result
 
 
+def _check_axes(header: fits.Header, shape: tuple[int, ...], ndim: int, path: str) -> None:
+    """Refuse, before they are read, arrays that are no stamps for frames of `ndim` axes."""
+    rows, columns = shape[-2:]
+    if rows * columns > _MOST:
+        side = int(_MOST**0.5)
+        what = f"has {columns} x {rows} pixels in a plane, where a stamp has at most as many as {side} x {side}"
+        raise UserError(path, what, "give cut-outs of single sources")
+    if len(shape) != 3:
+        return
+    # Three axes are n stamps of images, or one of a cube: only the header tells.
+    spectral = is_spectral(header, 3)
+    if ndim == 3 and not spectral:
+        what = "has stamps of images (3 axes, none of which is spectral by its CTYPE), and the frame is a cube"
+        raise UserError(path, what, "give an array of 4 axes, number of the stamp first")
+    if ndim == 2 and spectral and shape[0] > 1:
+        what = "has a stamp of a cube (its CTYPE3 is spectral), and the frame is an image"
+        raise UserError(path, what, "give an array of 3 axes, number of the stamp first")
+
+
 def _check(pixels: np.ndarray, path: str) -> None:
     for number_, stamp in enumerate(pixels):
         if not np.isfinite(stamp).all():
@@ -108,17 +145,22 @@ def _check(pixels: np.ndarray, path: str) -> None:
             raise UserError(path, f"has no light in stamp {number_} (its sum is not above 0)", "leave it out")
 
 
-def _scale(header: fits.Header) -> float | None:
-    told = number(header, "PIXSCALE")
-    if told is None and axis_type(header, 1).startswith("RA"):
-        told = 3600 * float(np.sqrt(np.prod(proj_plane_pixel_scales(WCS(header).celestial))))
-    return told if told is None or told > 0 else None
+def _scale(header: fits.Header, path: str) -> float | None:
+    """Side of a pixel [arcsec]."""
+    told = told_number(header, "PIXSCALE", path, positive=True)
+    if told is not None or not axis_type(header, 1).startswith("RA"):
+        return told
+    axes = header["NAXIS"]
+    wcs, flaw = header_wcs(header, (axes - 2, axes - 1), axes)
+    if wcs is None:
+        raise UserError(path, f"has coordinates that cannot be read ({flaw})", "correct them or give --stamp-pixel")
+    return 3600 * float(np.sqrt(np.prod(proj_plane_pixel_scales(wcs))))
 
 
-def _psf(header: fits.Header, scale: float | None) -> float:
+def _psf(header: fits.Header, scale: float | None, path: str) -> float:
     """FWHM [arcsec] of a round PSF, 0 where none is told."""
-    in_pixels = number(header, "PSFPIX", 0.0) * (scale or 0.0)
-    return number(header, "PSFFWHM", in_pixels)
+    told = told_number(header, "PSFFWHM", path)
+    return (told_number(header, "PSFPIX", path) or 0.0) * (scale or 0.0) if told is None else told
 
 
 class StampPlacer:
@@ -129,15 +171,25 @@ class StampPlacer:
     kept. North is up and east is left in a stamp, as in the frame by its coordinates.
 
     turn : ``(2, 2)`` from (y, x) of a stamp to (y, x) of the frame. psf : covariance of the stamps' PSF ``(2, 2)`` in
-    (y, x) of the frame [pixels^2].
+    (y, x) of the frame [pixels^2]. covered : sides of a stamp ``(2,)`` in (y, x) of the frame [pixels].
 
     Raises
     ------
-    UserError : the stamps are broader than the beam.
+    UserError : the stamps are broader than the beam, or their pixels are, or are far finer.
     """
 
     def __init__(self, stamps: Stamps, plane: Plane):
         scale = stamps.scale or plane.pixel_arcsec
+        beam = plane.width * plane.pixel_arcsec
+        if scale > beam:
+            # A pixel is a point of light: the beam would show them apart.
+            what = f"has pixels of {scale:.3g} arcsec, broader than the beam of the frame, {beam:.3g} arcsec"
+            raise UserError(stamps.path, what, "give stamps of finer pixels, or their true size by --stamp-pixel")
+        if scale * _FINEST < beam:
+            what = (
+                f"has pixels of {scale:.3g} arcsec, more than {_FINEST} times finer than the beam of {beam:.3g} arcsec"
+            )
+            raise UserError(stamps.path, what, "give stamps of larger pixels, or their true size by --stamp-pixel")
         # East is left: x of a stamp runs to the west. From (y, x) of the stamp to (y, x) of the frame.
         sky = np.array([[0.0, -scale], [scale, 0.0]])  # (east, north) of (y, x)
         self.turn = np.linalg.solve(plane.turn, sky)[::-1]
@@ -146,9 +198,9 @@ class StampPlacer:
         kernel = plane.beam - self.psf
         share = np.linalg.eigvals(np.linalg.solve(plane.beam, kernel)).real.min()
         if share < -_BROADER:
-            width, beam = (np.sqrt(8 * np.log(2) * np.sqrt(np.linalg.det(part))) for part in (stamps.psf, plane.beam))
-            what = f"its stamps have a PSF of {width:.3g} arcsec, which the beam of {beam * plane.pixel_arcsec:.3g} "
-            raise UserError(stamps.path, what + "arcsec does not contain", "give sharper stamps or a smoother frame")
+            width = np.sqrt(8 * np.log(2) * np.sqrt(np.linalg.det(stamps.psf)))
+            what = f"its stamps have a PSF of {width:.3g} arcsec, which the beam of {beam:.3g} arcsec does not contain"
+            raise UserError(stamps.path, what, "give sharper stamps or a smoother frame")
         self.kernel = self._back @ kernel @ self._back.T  # in pixels of the stamp
         self.per_beam = plane.beam_area * abs(np.linalg.det(self._back))
         spread = np.sqrt(np.maximum(np.diag(self.kernel), 0.0))
@@ -156,6 +208,7 @@ class StampPlacer:
         half = (np.array(stamps.pixels.shape[-2:]) - 1) / 2 + self._pad
         self._middle = half
         self._half = np.ceil(np.abs(self.turn) @ half).astype(int)
+        self.covered = np.rint(np.abs(self.turn) @ stamps.pixels.shape[-2:]).astype(int)
 
     def _on_frame(self, psf: np.ndarray, scale: float) -> np.ndarray:
         """A covariance over (north, east) [arcsec^2] in (y, x) of the frame [pixels^2]."""
@@ -170,31 +223,28 @@ class StampPlacer:
 
     def draw(self, stamp: np.ndarray, place: np.ndarray) -> np.ndarray:
         """A stamp ``(..., y, x)`` with its middle at `place` (y, x), as the frame shows it [its unit per beam]."""
-        fine = self._smooth(stamp)
         along = [np.arange(-half, half + 1) for half in self._half]
         offset = np.stack(np.meshgrid(*along, indexing="ij")).reshape(2, -1)
         at = self._back @ (offset + (np.rint(place) - place)[:, None]) + self._middle[:, None]
         shape = tuple(2 * self._half + 1)
         planes = [
-            map_coordinates(part, _UPSAMPLED * at, order=3, mode="constant").reshape(shape)
-            for part in fine.reshape(-1, *fine.shape[-2:])
+            map_coordinates(self._smooth(part), _UPSAMPLED * at, order=3, mode="constant").reshape(shape)
+            for part in stamp.reshape(-1, *stamp.shape[-2:])
         ]
         return (self.per_beam * np.stack(planes)).reshape(*stamp.shape[:-2], *shape).astype(np.float32)
 
-    def _smooth(self, stamp: np.ndarray) -> np.ndarray:
-        """The padded stamp, smoothed by the kernel, at twice as many points along each axis."""
-        pad = [(0, 0)] * (stamp.ndim - 2) + [(width, width) for width in self._pad]
-        wide = np.pad(stamp.astype(float), pad)
+    def _smooth(self, plane: np.ndarray) -> np.ndarray:
+        """A padded plane ``(y, x)`` of a stamp, smoothed by the kernel, at twice as many points along each axis."""
         # An odd number of points: the highest frequency is then no case of its own.
-        odd = [(0, 0)] * (stamp.ndim - 2) + [(0, 1 - size % 2) for size in wide.shape[-2:]]
-        wide = np.pad(wide, odd)
-        sizes = wide.shape[-2:]
+        pad = [(width, width + 1 - size % 2) for width, size in zip(self._pad, plane.shape, strict=True)]
+        wide = np.pad(plane.astype(float), pad)
+        sizes = wide.shape
         frequency = np.stack(np.meshgrid(*(fftfreq(size) for size in sizes), indexing="ij"), axis=-1)
         response = np.exp(-2 * np.pi**2 * np.einsum("yxi,ij,yxj->yx", frequency, self.kernel, frequency))
         spectrum = fft2(wide) * response
-        fine = np.zeros((*wide.shape[:-2], *(_UPSAMPLED * size for size in sizes)), complex)
+        fine = np.zeros([_UPSAMPLED * size for size in sizes], complex)
         rows, columns = (np.r_[0 : size // 2 + 1, -(size // 2) : 0] for size in sizes)
-        fine[..., rows[:, None], columns[None, :]] = spectrum
+        fine[rows[:, None], columns[None, :]] = spectrum
         return ifft2(fine).real * _UPSAMPLED**2
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS, WcsError
 
-from pipeline.errors import FlemingWarning
+from pipeline.errors import FlemingWarning, UserError
 from pipeline.sky.units import brightness_unit
 
 _CELESTIAL = ("RA", "DEC", "GLON", "GLAT", "ELON", "ELAT", "SLON", "SLAT", "HPLN", "HPLT")
@@ -59,6 +59,33 @@ def number(header: fits.Header, key: str, default: float | None = None) -> float
     return result if np.isfinite(result) else default
 
 
+def told_number(header: fits.Header, key: str, where: object, *, positive: bool = False) -> float | None:
+    """The number of 0 or more in a card, None where the card is absent or empty.
+
+    Raises
+    ------
+    UserError : the card holds anything else than a finite number of 0 or more, or with `positive` above 0.
+    """
+    found = number(header, key)
+    if found is None and not _is_told(header, key):
+        return None
+    if found is None or found < 0 or (positive and found == 0):
+        card = value(header, key)
+        told = f"has {key} = {card}" if card is not None else f"has a card {key} that cannot be read"
+        what = f"{told} in its header, where a number {'above 0' if positive else 'of 0 or more'} must be"
+        raise UserError(where, what, "correct the card or remove it")
+    return found
+
+
+def _is_told(header: fits.Header, key: str) -> bool:
+    """Whether a card is there and not empty, readable or not."""
+    try:
+        found = header.get(key)
+    except (fits.VerifyError, ValueError):
+        return True
+    return not (found is None or isinstance(found, fits.card.Undefined))
+
+
 def header_beam(header: fits.Header) -> Beam | None:
     """The beam in BMAJ, BMIN, BPA [deg], else in the last CLEAN line of an AIPS history, else None."""
     major, minor, pa = (number(header, key) for key in ("BMAJ", "BMIN", "BPA"))
@@ -95,6 +122,11 @@ def axis_type(header: fits.Header, axis: int) -> str:
 def is_celestial(header: fits.Header, axis: int) -> bool:
     """Whether FITS axis `axis` is a longitude or latitude."""
     return axis_type(header, axis).split("-")[0] in _CELESTIAL
+
+
+def is_spectral(header: fits.Header, axis: int) -> bool:
+    """Whether FITS axis `axis` is a frequency or a velocity."""
+    return axis_type(header, axis).startswith(("FREQ", *_VELOCITIES))
 
 
 def header_wcs(header: fits.Header, kept: Sequence[int], total: int) -> tuple[WCS | None, str]:
@@ -144,9 +176,9 @@ def header_frequency(header: fits.Header, kept: Sequence[int], shape: Sequence[i
     """
     total = len(shape)
     for axis in range(1, max(total, 4) + 1):
-        kind = axis_type(header, axis)
-        if not kind.startswith(("FREQ", *_VELOCITIES)):
+        if not is_spectral(header, axis):
             continue
+        kind = axis_type(header, axis)
         index = total - axis
         length = shape[index] if 0 <= index < total else 1
         scale = linear_scale(header, axis, length)
