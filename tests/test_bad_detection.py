@@ -130,6 +130,12 @@ CASES = {
     "no rounds": (f"{RECOVER} --rounds 0", nothing, ["fleming recover: --rounds 0"]),
     "recovery by a model that classifies": (RECOVER, nothing, [f"{CLASSIFIER}: is a model to classify"]),
     "recovery over the image": (RECOVER.replace("new/found.json", "sky/field.fits"), nothing, ["is read by"]),
+    "recovery into its own table": (
+        RECOVER.replace("found.json", "found.csv"),
+        nothing,
+        ["new/found.csv: is the name of the table"],
+    ),
+    "recovery into the folder": (RECOVER.replace("new/found.json", "."), nothing, [".: cannot be written"]),
     "no image to detect in": (DETECT.replace(" sky/field.fits", ""), nothing, ["fleming detect: needs an image"]),
     "an image twice": (DETECT.replace(" sky", " ./sky/field.fits sky"), nothing, ["sky/field.fits: is named twice"]),
     "three beams for an image": (

@@ -75,25 +75,29 @@ def recover(
     ------
     UserError : of `insert` and `detect_images`; or `rounds` is not positive.
     """
-    table_path = Path(out).with_suffix(".csv")
     if rounds < 1:
         raise UserError("fleming recover", f"--rounds {rounds} is no number of times", "give 1 or more")
+    check_output(out)
+    table_path = Path(out).with_suffix(".csv")
+    if table_path == Path(out):
+        raise UserError(out, "is the name of the table that is written beside it", "name a JSON file, such as out.json")
     read = [path for path in (image, model, settings.stamps, settings.sources) if path is not None]
     check_distinct([out, table_path], read)
-    for path in (out, table_path):
-        check_output(path)
+    check_output(table_path)
     opened = ContinuumImage.open(image)
     definition = Sdc1(560).for_beam(opened.beam_arcsec)
     detector = load(model, pick_device(device or "auto"))
     check_continuum(detector, model)
-    known = to_sdc1(detect_images([(image, None)], detector, [], purity=purity, device=device))
-    parts, chance = [], 0
+    known, parts, chance = None, [], 0
     with scratch(Path(out).with_name(f".{Path(out).name}.rounds")) as folder:
         for number in range(rounds):
             frame, truth_file = folder / "image.fits", folder / "truth.csv"
             # Every round is a seed of its own, and no round of one seed is that of the next.
             insert(image, frame, truth_file, settings, int(np.random.default_rng((seed, number)).integers(2**31)))
             truth = read_truth(truth_file)
+            if known is None:
+                # Only now: sources that cannot be put in are refused before anything is searched.
+                known = to_sdc1(detect_images([(image, None)], detector, [], purity=purity, device=device))
             snr = opened.objects(truth).snr
             found = detect_images([(frame, None)], detector, [], purity=purity, device=device)
             parts.append(_found(found, truth, known, opened, definition).assign(round=number, snr=snr))

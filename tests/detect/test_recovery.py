@@ -75,6 +75,19 @@ def test_sources_too_faint_to_see_are_not_found(runs):
     assert found["by_snr"]["total"]["fraction"] < 0.1
 
 
+def test_sources_that_cannot_be_put_in_are_refused_before_anything_is_searched(runs, monkeypatch):
+    folder, _ = runs
+
+    def search(*_, **__):
+        raise AssertionError("searched")
+
+    monkeypatch.setattr("pipeline.detect.recovery.detect_images", search)
+    pd.read_csv(folder / "full" / "truth.csv").assign(flux_jy=-1.0).to_csv(folder / "full" / "dark.csv", index=False)
+    settings = InsertSettings(sources=str(folder / "full" / "dark.csv"))
+    with pytest.raises(UserError, match="which is negative"):
+        recover(folder / "empty" / "field.fits", shipped_model(2), folder / "d.json", settings)
+
+
 def test_no_round_at_all_is_refused(tmp_path):
     with pytest.raises(UserError, match="--rounds 0"):
         recover("a.fits", "m", tmp_path / "r.json", InsertSettings(flux_range=(1, 2)), rounds=0)
