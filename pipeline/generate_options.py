@@ -63,7 +63,9 @@ def _sample(add):
     stage.add_argument("--strict", action="store_true", help="refuse conditions outside the training range")
     stage.add_argument("--catalogue", type=Path, action="append", help="write the table to this catalogue too")
     stage.add_argument("--one-file-each", action="store_true", help="--out is a folder for one FITS file a stamp")
-    group = stage.add_argument_group("with a config: conditions are those of the test stamps of a task")
+    group = stage.add_argument_group(
+        "with a config: conditions are those of the test stamps of a task, and the cost is written beside --out (.json)"
+    )
     group.add_argument("--config", help="the run's YAML file")
     group.add_argument("--task", help="the task's name in the config")
     group.add_argument("--dataset", type=Path, help="the data set that fleming ingest wrote")

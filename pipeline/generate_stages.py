@@ -144,9 +144,7 @@ def restore(options: argparse.Namespace) -> None:
 def _conditions(words: list[str] | None) -> dict[str, str]:
     """What --condition says: names and values, as in flux=2e-5,size=1.5."""
     asked: dict[str, str] = {}
-    for word in ",".join(words or []).split(","):
-        if not word.strip():
-            continue
+    for word in ",".join(words).split(",") if words else ():
         name, equals, value = (part.strip() for part in word.partition("="))
         if not (name and equals and value):
             raise UserError("fleming sample, --condition", f'"{word}" is not name=value', "write for example flux=2e-5")

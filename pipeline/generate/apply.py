@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,8 +80,12 @@ def sample_dataset(
     guidance: float | None = None,
     device: str = "auto",
 ) -> None:
-    """As `sample_model`, with the conditions of test stamps of the data set: all of them in turn, or the first `n`."""
-    _check_outputs(out, catalogues, each, [model, dataset])
+    """As `sample_model`, with the conditions of test stamps of the data set: all of them in turn, or the first `n`.
+
+    What it cost is written beside `out` (.json), for `evaluate`.
+    """
+    cost = Path(out).parent / f"{Path(out).stem}.json"
+    _check_outputs(out, catalogues, each, [model, dataset], cost)
     generator = Generator.load(model, device)
     with open_store(dataset) as store:
         if store.shape != generator.sample_shape:
@@ -90,7 +95,7 @@ def sample_dataset(
         rows = store.indices("test")
         rows = rows[np.arange(n) % len(rows)]
         table, _ = told_table(store, rows, task.conditions, task.scale.blank)
-    _sample(generator, model, table, seed, out, catalogues, each, steps, guidance)
+    write_json(cost, _sample(generator, model, table, seed, out, catalogues, each, steps, guidance))
 
 
 def _sample(
@@ -103,7 +108,8 @@ def _sample(
     each: bool,
     steps: int | None,
     guidance: float | None,
-) -> None:
+) -> dict[str, Any]:
+    """Make and write the stamps; what that cost."""
     guidance = generator.description.get("guidance", 1.0) if guidance is None else guidance
     if not 0 <= guidance <= 100:
         raise UserError("fleming sample, --guidance", f"{guidance:g} is not from 0 to 100", "give a weight such as 1")
@@ -118,7 +124,8 @@ def _sample(
     write_result(stamps, made, cards, out, each)
     for path in catalogues:
         write_catalogue(made, path)
-    cost = {
+    log.info("%d stamps by %s, %.3g a second", len(stamps), generator.name, len(stamps) / seconds)
+    return {
         "n": len(stamps),
         "seconds": seconds,
         "stamps_per_second": len(stamps) / seconds,
@@ -128,8 +135,6 @@ def _sample(
         "guidance": guidance,
         "seed": seed,
     }
-    write_json(out.with_name(out.stem + ".json"), cost)
-    log.info("%d stamps by %s, %.3g a second", len(stamps), generator.name, len(stamps) / seconds)
 
 
 def header_cards(generator: Generator, model: Path, seed: int, steps: int | None, guidance: float) -> list[Card]:
@@ -184,11 +189,16 @@ def write_result(stamps: np.ndarray, table: QTable, cards: Sequence[Card], out: 
         raise write_error(out, error) from error
 
 
-def _check_outputs(out: Path, catalogues: Sequence[Path], each: bool, inputs: Sequence[Path]) -> None:
+def _check_outputs(
+    out: Path, catalogues: Sequence[Path], each: bool, inputs: Sequence[Path], cost: Path | None = None
+) -> None:
     """Find out before the work what would be in its way."""
-    check_distinct([out, *catalogues], inputs)
+    beside = [] if cost is None else [cost]
+    check_distinct([out, *catalogues, *beside], inputs)
     for path in catalogues:
         catalogue_format(path)
+        check_output(path)
+    for path in beside:
         check_output(path)
     if each:
         if Path(out).exists():

@@ -202,7 +202,7 @@ class Conditions:
         if math.isinf(value):
             return UserError(where, "is infinite", "give a finite number, or leave the cell empty")
         what = f"is {value:g}, which has no logarithm"
-        return UserError(where, what, "give a positive number, or remove the row")
+        return UserError(where, what, f"give a positive number{'' if row is None else ', or remove the row'}")
 
     def _unknown_class(self, where: str, name: str) -> UserError:
         return UserError(where, f'"{name}" is not a class of this model', f"choose among {', '.join(self.classes)}")

@@ -261,7 +261,9 @@ SAMPLE = f"sample --model {MODEL} --n 2 --out new.fits"
     ("words", "said"),
     [
         ("--condition fulx=1e-5", "unknown to this model, which can be told flux, size, gini, class"),
-        ("--condition flux=-1", "is -1, which has no logarithm"),
+        ("--condition flux=-1", "is -1, which has no logarithm; give a positive number."),
+        ("--condition ,", '"" is not name=value'),
+        ("--condition flux=1e-5,", '"" is not name=value'),
         ("--condition flux=bright", 'is "bright"'),
         ("--condition class=star", '"star" is not a class of this model'),
         ("--condition flux", '"flux" is not name=value'),
@@ -281,6 +283,27 @@ def test_what_cannot_be_asked_is_a_sentence(work, words, said):
 def test_a_condition_outside_the_training_range_is_warned_of(work, tmp_path):
     command = f"sample --model {MODEL} --n 1 --condition flux=1e-2 --out {tmp_path}/a.fits"
     work.assert_warned(command, "is outside the training range", "extrapolation")
+
+
+def test_the_cost_is_for_evaluate_and_never_in_the_way_of_other_files(work, tmp_path):
+    (tmp_path / "a.json").write_text("mine")
+    run(work, f"sample --model {MODEL} --n 2 --out {tmp_path}/a.fits")
+    assert (tmp_path / "a.json").read_text() == "mine"
+    work.assert_refused(f"sample {STAGE} {DATASET} --model {MODEL} --out .", ".: cannot be written")
+    (tmp_path / "b.json").mkdir()
+    work.assert_refused(
+        f"sample {STAGE} {DATASET} --model {MODEL} --out {tmp_path}/b.fits", "b.json: cannot be written"
+    )
+    assert not (tmp_path / "b.fits").exists()
+    run(work, f"sample {STAGE} {DATASET} --model {MODEL} --n 2 --out {tmp_path}/c.fits")
+    assert json.loads((tmp_path / "c.json").read_text())["n"] == 2
+
+
+def test_models_of_other_tasks_are_named(work, made):
+    other = made / "results/stars/model.safetensors"
+    for command in ("sample --n 2", f"explore {DATASET} --outliers new.fits", f"restore {DATASET}"):
+        out = "" if "explore" in command else "--out new.fits"
+        work.assert_refused(f"{command} --model {other} {out}", "is a model of kind classify, which makes no samples")
 
 
 def test_another_model_makes_no_samples(work, tmp_path):
