@@ -132,8 +132,13 @@ def restore(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "device": options.device or "auto",
     }
-    if not options.blur >= 0 or (options.noise is not None and not options.noise > 0):
-        raise UserError("fleming restore", "has a noise or a blur that is not above 0", "give positive numbers")
+    if options.noise is not None and not 0 < options.noise < float("inf"):
+        what = f"--noise {options.noise:g} is no standard deviation"
+        raise UserError("fleming restore", what, "give a finite number above 0")
+    if not 0 <= options.blur < float("inf"):
+        raise UserError(
+            "fleming restore", f"--blur {options.blur:g} is no width", "give a FWHM in pixels, or 0 for none"
+        )
     if options.dataset is None:
         restore_images(options.images, options.model, options.out, noise=options.noise, **common)
         return

@@ -1,6 +1,7 @@
 """Noisy or blurred stamps in, the estimate of what they were and its uncertainty out, by a trained flow."""
 
 import math
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,10 +18,14 @@ from pipeline.generate.restore import blur, restore
 from pipeline.generate.scale import valid_stamps
 from pipeline.sky.archive import open_source
 from pipeline.sky.fitsfile import as_float, open_fits
+from pipeline.sky.headers import header_unit, told_number
+from pipeline.sky.units import brightness_unit
+from pipeline.sky.window import MissingUnitWarning
 
 _FWHM = math.sqrt(8 * math.log(2))
 _WHEN = "of the file as written"
 _DRAWS = 16
+_APART = 1e6  # of noise and pixels: float32 holds seven digits
 
 
 def restore_images(
@@ -41,7 +46,12 @@ def restore_images(
 
     Raises
     ------
-    UserError : no such file, stamps of another shape, no noise, or a model that cannot restore.
+    UserError : no such file, stamps of another shape or unit, or without a valid pixel, a noise or a blur that makes no
+        sense for them, or a model that cannot restore.
+
+    Warns
+    -----
+    MissingUnitWarning : the file tells no unit, so that its pixels are taken for the model's.
     """
     check_distinct([out], [images, model])
     check_output(out)
@@ -56,12 +66,17 @@ def restore_images(
     if observed.shape not in (inner, (*observed.shape[:1], *inner)):
         sizes = [" x ".join(map(str, size)) for size in (observed.shape, inner)]
         raise UserError(images, f"has the shape {sizes[0]}, the model makes {sizes[1]}", "cut it to that size")
-    rms = header.get("RMS") if noise is None else noise
-    if not isinstance(rms, (int, float)) or not rms > 0:
-        raise UserError(images, "has no noise that is above 0", "give --noise, its standard deviation in BUNIT")
+    _check_unit(header, generator, images)
+    rms = told_number(header, "RMS", images, positive=True) if noise is None else noise
+    if rms is None:
+        raise UserError(images, "does not tell its noise (no RMS)", "give --noise, its standard deviation in BUNIT")
     stamps = observed.reshape(-1, *shape).astype(np.float32)
-    estimate, error = restored(generator, stamps, float(rms), blurred, draws, seed)
-    write_restored(out, generator, stamps, estimate, error, float(rms), blurred, None)
+    for number, stamp in enumerate(stamps):
+        if not np.isfinite(stamp).any():
+            raise UserError(images, f"has no valid pixel in stamp {number}", "leave it out")
+    _check_widths(stamps, rms, blurred, images)
+    estimate, error = restored(generator, stamps, rms, blurred, draws, seed)
+    write_restored(out, generator, stamps, estimate, error, rms, blurred, None)
 
 
 def restore_dataset(
@@ -82,7 +97,8 @@ def restore_dataset(
 
     Raises
     ------
-    UserError : stamps of another shape than the model's, or a model that cannot restore.
+    UserError : stamps of another shape or unit than the model's, a noise or a blur that makes no sense for them, or a
+        model that cannot restore.
     """
     check_distinct([out], [dataset, model])
     check_output(out)
@@ -90,13 +106,37 @@ def restore_dataset(
     with open_store(dataset) as store:
         if store.shape != generator.sample_shape:
             raise UserError(dataset, "has stamps of another shape than the model's", "give the data set it learnt from")
+        if store.unit != generator.description["unit"]:
+            what = f'has stamps in "{store.unit}", the model makes them in "{generator.description["unit"]}"'
+            raise UserError(dataset, what, "give the data set it learnt from")
         truth = valid_stamps(store.read(store.indices("test")[:n]), blank=True).astype(np.float32)
     rms = noise * generator.scale.noise
+    _check_widths(truth, rms, blurred, dataset)
     clean = _blurred(torch.from_numpy(truth), blurred).numpy()
     added = np.random.default_rng([seed, 1]).standard_normal(truth.shape, dtype=np.float32)
     observed = clean + np.float32(rms) * added
     estimate, error = restored(generator, observed, rms, blurred, draws, seed)
     write_restored(out, generator, observed, estimate, error, rms, blurred, truth)
+
+
+def _check_unit(header: fits.Header, generator: Generator, where: object) -> None:
+    """Refuse pixels in another unit than the model's; a model without one takes them as they are."""
+    own, unit = generator.description["unit"], header_unit(header, where)
+    if own and unit is None:
+        warnings.warn(f"{where}: no BUNIT in its header; its pixels are taken for {own}.", MissingUnitWarning, 3)
+    elif own and unit != brightness_unit(own):
+        raise UserError(where, f"is in {unit}, the model makes stamps in {own}", "convert it to the unit of the model")
+
+
+def _check_widths(stamps: np.ndarray, noise: float, blurred: float, where: object) -> None:
+    """Refuse a noise that is beside the pixels nothing or all, and a blur that leaves nothing of them."""
+    peak, side = float(np.nanmax(np.abs(stamps))), max(stamps.shape[-2:])
+    if not peak / _APART <= noise <= peak * _APART:
+        what = f"has pixels of up to {peak:.3g}, which a noise of {noise:.3g} is more than a million times apart from"
+        raise UserError(where, what, "give --noise, the standard deviation of the noise")
+    if blurred > side:
+        what = f"has stamps of {side} pixels, which a blur of {blurred:.3g} pixels is broader than"
+        raise UserError(where, what, "give --blur, a FWHM in pixels, or leave it out")
 
 
 def restored(
@@ -109,6 +149,10 @@ def restored(
     observed : `(n, channel, *axes)` in the unit of the model; NaN was not observed.
     noise : standard deviation of white noise, in the same unit, on top of what the model's stamps have.
     blurred : FWHM of a Gaussian that the stamps were convolved with beyond their own PSF [pixels]; 0 for none.
+
+    Raises
+    ------
+    UserError : a model of another method than flow, or a result that is not finite.
     """
     if not hasattr(generator.method, "field"):
         what = f"is of the method {generator.method.settings.name}"
@@ -129,7 +173,11 @@ def restored(
         torch.Generator().manual_seed(seed),
         draws=draws,
     )
-    return _moments(generator.scale.inverse(draw.double()).cpu().numpy() for draw in found)
+    mean, spread = _moments(generator.scale.inverse(draw.double()).cpu().numpy() for draw in found)
+    if not (np.isfinite(mean).all() and np.isfinite(spread).all()):
+        what = f"gives pixels that are not finite for a noise of {noise:.3g}"
+        raise UserError(f"the model {generator.name}", what, "check the noise and the unit of the stamps")
+    return mean, spread
 
 
 def write_restored(
