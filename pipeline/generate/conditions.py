@@ -16,11 +16,16 @@ from pipeline.errors import FlemingWarning, UserError, UserErrors
 
 CLASS = "class"
 _DECADE = 5.0  # columns of positive values whose extremes differ by more than this factor are told as logarithms
+_FEW = 0.1  # share of a column: more values of 0 or less than this are no mistake
 _MOST_PROBLEMS = 10
 
 
 class OutsideRangeWarning(FlemingWarning):
     """A condition is asked for that no training stamp comes near to."""
+
+
+class LinearConditionWarning(FlemingWarning):
+    """A condition would be told as a logarithm, but for a few values that have none."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,17 @@ class Conditions:
         Raises
         ------
         UserError : a column is absent, holds no number, or holds an infinite one; or a numeric column is "class".
+
+        Warns
+        -----
+        LinearConditionWarning : a few values of a column alone are why it is not told as a logarithm.
         """
         if CLASS in names:
             raise UserError("conditions", 'name "class", which is no number', "name the column of classes in labels")
         columns = [_column(table, name) for name in names]
         logarithmic = tuple(bool(known.min() > 0 and known.max() / known.min() > _DECADE) for known in columns)
+        for name, known in zip(names, columns, strict=True):
+            _warn_of_few(name, known)
         scaled = [np.log10(known) if log else known for known, log in zip(columns, logarithmic, strict=True)]
         return cls(
             names=tuple(names),
@@ -236,3 +247,17 @@ def _column(table: pd.DataFrame, name: str) -> np.ndarray:
     if not np.isfinite(known).all():
         raise UserError("conditions", f'name the column "{name}", which holds an infinite value', "remove the row")
     return known
+
+
+def _warn_of_few(name: str, known: np.ndarray) -> None:
+    """Say so where a few values keep a column, which else spans decades, from being told as a logarithm."""
+    positive = known[known > 0]
+    few = len(known) - len(positive)
+    if 0 < few <= max(1, _FEW * len(known)) and len(positive) and positive.max() / positive.min() > _DECADE:
+        number = f"{few} of its {len(known)} values {'is' if few == 1 else 'are'} not above 0 (down to {known.min():g})"
+        warnings.warn(
+            f"condition {name}: {number}, so that the model is told the value and not its logarithm, in which the "
+            "faint and small hardly differ; mend or remove these rows, or leave it so if the values are right.",
+            LinearConditionWarning,
+            stacklevel=3,
+        )

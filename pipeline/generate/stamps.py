@@ -87,8 +87,8 @@ def told_table(store: Store, rows: np.ndarray, names: list[str], blank: bool = F
 def measured_rows(store: Store, rows: np.ndarray, blank: bool = False) -> dict[str, np.ndarray]:
     """The statistics of the stamps `rows`, each `(n,)`; NaN where one that is positive of any light is not."""
     parts = [
-        morphology(valid_stamps(store.read(rows[start : start + _BLOCK]), blank=blank))
-        for start in range(0, len(rows), _BLOCK)
+        morphology(valid_stamps(store.read(some), stamp_names(store, some), blank))
+        for some in (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
     ]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
     # A blank picture, or one of nothing but noise, is no galaxy of flux 0: how bright and how large one is, is unknown.
@@ -105,7 +105,7 @@ def fit_scale(store: Store, rows: np.ndarray, task: GenerateSettings) -> Scale:
         task.scale.softening,
         task.scale.noise,
         unit=store.unit,
-        names=[str(name) for name in store.ids[some]],
+        names=stamp_names(store, some),
         blank=task.scale.blank,
     )
 
@@ -121,7 +121,25 @@ def network_limits(store: Store, rows: np.ndarray, scale: Scale) -> list[float]:
 
 def physical_stamps(store: Store, rows: np.ndarray, task: GenerateSettings) -> np.ndarray:
     """The stamps `rows` `(n, channel, *axes)` float32 in the unit of the data set."""
-    return valid_stamps(store.read(rows), [str(name) for name in store.ids[rows]], task.scale.blank).astype(np.float32)
+    return valid_stamps(store.read(rows), stamp_names(store, rows), task.scale.blank).astype(np.float32)
+
+
+def stamp_names(store: Store, rows: np.ndarray) -> list[str]:
+    """How messages name the stamps `rows`: the file, and which object in it."""
+    pairs = zip(store.paths[rows], store.ids[rows], strict=True)
+    return [f"{path} (id {name})" if path else str(name) for path, name in pairs]
+
+
+def check_stamps(store: Store, rows: np.ndarray, task: GenerateSettings) -> None:
+    """Refuse NaN pixels before a training meets them, unless they count as 0.
+
+    Raises
+    ------
+    UserErrors : stamps with such pixels among `rows`, by file and object.
+    """
+    for start in range(0, len(rows) if not task.scale.blank else 0, _BLOCK):
+        some = rows[start : start + _BLOCK]
+        valid_stamps(store.read(some), stamp_names(store, some))
 
 
 def statistic_unit(name: str, unit: str) -> str:

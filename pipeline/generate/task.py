@@ -23,7 +23,7 @@ from pipeline.generate.conditions import Conditions
 from pipeline.generate.method import Method, is_closed, method
 from pipeline.generate.model import Generator, save_generator
 from pipeline.generate.scale import Scale, valid_stamps
-from pipeline.generate.stamps import fit_scale, network_limits, stamp_facts, told_table
+from pipeline.generate.stamps import check_stamps, fit_scale, network_limits, stamp_facts, told_table
 from pipeline.generate.task_settings import GenerateSettings
 from pipeline.learn.device import describe_device, pick_device
 from pipeline.learn.loop import Outcome, fit
@@ -130,7 +130,8 @@ def learn(
     progress: Progress = None,
 ) -> tuple[Generator, dict[str, Any]]:
     """The trained generator, and what training.json says of its training."""
-    rows = store.indices("train")
+    rows, held = store.indices("train"), store.indices("validation")[:_CHECKED]
+    check_stamps(store, np.concatenate([rows, held]), task)
     scale = fit_scale(store, rows, task)
     table, units = told_table(store, rows, task.conditions, task.scale.blank)
     conditions = Conditions.fit(table, task.conditions, units, store.classes if task.labels else ())
@@ -152,7 +153,6 @@ def learn(
         batches = Batches(
             store, condition, settings.batch, seed, indices=rows, augment=task.augment, rebalance=weights, **common
         )
-        held = store.indices("validation")[:_CHECKED]
         held_table, _ = told_table(store, held, task.conditions, task.scale.blank)
         known = conditions.encode(held_table).numpy()
         checked = Batches(store, known, settings.batch, seed, indices=held, shuffle=False, **common)

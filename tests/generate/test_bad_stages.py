@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import yaml
 from astropy.io import fits
+from astropy.table import Table
+
+from pipeline.data.store import open_store
 
 TASK = {
     "kind": "generate",
@@ -118,3 +121,41 @@ def test_a_data_set_in_another_unit(work):
     work.write("other/manifest.csv", manifest)
     run(work, f"ingest {STAGE} --manifest other/manifest.csv --out other/dataset.h5")
     work.assert_refused(AGAIN.replace("out/galaxies/dataset.h5", "other/dataset.h5"), 'has stamps in "mJy"', 'in "Jy"')
+
+
+def changed(work, change):
+    """The stamps of the task, after `change` of their table of conditions and of their pixels, as a data set."""
+    shutil.copytree("out/galaxies/simulated", "other")
+    table = Table.read("other/manifest.csv", format="ascii.ecsv")
+    with fits.open("other/samples.fits", mode="update") as hdus:
+        change(table, hdus[0].data)
+    table.write("other/manifest.csv", format="ascii.ecsv", delimiter=",", overwrite=True)
+    run(work, f"ingest {STAGE} --manifest other/manifest.csv --out other/dataset.h5")
+
+
+TRAIN = f"train {STAGE} --method gaussian --dataset other/dataset.h5 --device cpu --out new/model.safetensors"
+
+
+def test_a_few_fluxes_without_a_logarithm_are_told_of(work):
+    with open_store("out/galaxies/dataset.h5") as store:
+        row, rows = store.indices("train")[0], len(store.indices("train"))
+
+    def negative(table, pixels):
+        table["flux"][row] *= -1
+
+    changed(work, negative)
+    work.assert_warned(TRAIN, f"condition flux: 1 of its {rows} values is not above 0", "and not its logarithm")
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_stamps_with_blank_pixels_are_named_by_file_and_object(work, part):
+    with open_store("out/galaxies/dataset.h5") as store:
+        row = store.indices(part)[1]
+
+    def blank(table, pixels):
+        pixels[row, 3, 4] = np.nan
+
+    changed(work, blank)
+    told = f"samples.fits (id galaxy-{row:05d}): has 1 of 144 pixels that are NaN or infinite"
+    work.assert_refused(TRAIN, told)
+    work.assert_refused(TRAIN.replace("gaussian", "flow"), told)

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.data.store import Dataset, open_store, write_store
 from pipeline.errors import UserError
-from pipeline.generate.conditions import Conditions, OutsideRangeWarning, condition_table
+from pipeline.generate.conditions import Conditions, LinearConditionWarning, OutsideRangeWarning, condition_table
 
 CLASSES = ("disc", "spheroid")
 
@@ -34,6 +34,23 @@ def test_numbers_are_standardised_and_classes_are_one_hot(conditions):
     torch.testing.assert_close(told[:, 0:6:2].std(0, correction=0), torch.ones(3))
     assert [CLASSES[k] for k in told[:, 6:].argmax(1)] == table()["class"].tolist()
     assert (told[:, 6:].sum(1) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        ([-1.0, *np.geomspace(1, 100, 50)], True),
+        ([0.0, 0.0, *np.geomspace(1, 100, 50)], True),
+        ([-1.0, *np.linspace(1, 2, 50)], False),  # told as it is in any case
+        (np.linspace(-1, 1, 50), False),  # of both signs by nature
+        (np.geomspace(1, 100, 50), False),
+    ],
+)
+def test_a_few_values_without_a_logarithm_are_told_of(values, warned):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Conditions.fit(pd.DataFrame({"flux": values}), ["flux"])
+    assert [one.category for one in caught] == [LinearConditionWarning] * warned
 
 
 def test_only_positive_values_over_a_wide_range_are_told_as_logarithms(conditions):
