@@ -94,7 +94,7 @@ def _shared(add):
         task,
         dataset,
         simulated,
-        out("metrics.json; of a detector matches.csv is written beside it"),
+        out("metrics.json; of a detector matches.csv is written beside it, of a generative task statistics.csv"),
     )
     stage.add_argument("--model", type=Path, help="the model file that made the catalogue")
     stage.add_argument("--catalogue", type=Path, help="the catalogue of the whole task")

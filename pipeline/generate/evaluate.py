@@ -31,6 +31,7 @@ KIND = "generate"
 STATISTICS = "statistics.csv"
 REAL = "real"
 _TRAINING_STAMPS = 5000  # that samples are compared with: nearest neighbours, floors, features
+_FEWEST = 4  # of them
 _TRAINED = ("line", "parameters", "macs", "evaluations", "seconds", "epochs_run", "device", "stamps")
 
 Features = Callable[[np.ndarray], np.ndarray]
@@ -58,13 +59,19 @@ def evaluate(dataset: Path, samples: Sequence[Path], task: GenerateSettings, out
 
     Raises
     ------
-    UserError : a file is absent, not what it should be, or of no method of the task; or samples of another shape.
+    UserError : a file is absent, not what it should be, or of no method of the task; samples of another shape or unit;
+        or too few stamps to compare with.
     """
     out = Path(out)
+    check_output(out)
     table = out.with_name(STATISTICS)
     check_distinct([out, table], [dataset, *samples])
-    check_output(out)
+    check_output(table)
     with open_store(dataset) as store:
+        train, test = len(store.indices("train")), len(store.indices("test"))
+        if train < _FEWEST or not test:
+            what = f"has {train} stamps to train on and {test} to test, too few to compare samples with"
+            raise UserError(dataset, what, f"list more objects: at least {_FEWEST} and 1")
         made = _by_method(samples, store, task)
         classifier = _classifier(task, store)
         real = _judge(store, task, made, classifier, out, seed)
@@ -76,6 +83,7 @@ def _judge(
     store: Store, task: GenerateSettings, made: dict[str, Samples], classifier: Classifier | None, out: Path, seed: int
 ) -> np.ndarray:
     """Write metrics.json; the test stamps `(n, channel, *axes)`."""
+    methods = {method: _facts(one, out) for method, one in made.items()}
     test, train = store.indices("test"), store.indices("train")
     some = train[np.linspace(0, len(train) - 1, min(len(train), _TRAINING_STAMPS)).round().astype(int)]
     held, known = physical_stamps(store, test, task), physical_stamps(store, some, task)
@@ -90,9 +98,8 @@ def _judge(
             held_asked={condition: told[condition].to_numpy() for condition in task.conditions},
             seed=seed,
         )
-    methods = {}
     for method, one in made.items():
-        methods[method] = _facts(one, out) | {"realism": reference.judge(one.stamps, one.asked(task.conditions))}
+        methods[method] |= {"realism": reference.judge(one.stamps, one.asked(task.conditions))}
         if classifier is not None:
             asked = one.table[CLASS] if CLASS in one.table.colnames else None
             methods[method]["recognised"] = recognised(classifier.probability([one.stamps]), classifier.classes, asked)
@@ -135,6 +142,10 @@ def _by_method(paths: Sequence[Path], store: Store, task: GenerateSettings) -> d
         if stamps.shape[1:] != store.shape:
             sizes = [" x ".join(map(str, shape)) for shape in (stamps.shape[1:], store.shape)]
             raise UserError(path, f"holds stamps of {sizes[0]}, the data set of {sizes[1]}", "sample again")
+        unit = str(header.get("BUNIT", ""))
+        if unit != store.unit:
+            what = f'holds stamps in "{unit}", the data set in "{store.unit}"'
+            raise UserError(path, what, "sample again with a model of this data set")
         found[method] = Samples(Path(path), stamps, header, table)
     absent = [method for method in task.methods if method not in found]
     if absent:
@@ -184,7 +195,6 @@ def _facts(one: Samples, out: Path) -> dict[str, Any]:
     """How the samples of a method were made, and what it cost, by the files beside them."""
     sampling = one.path.with_suffix(".json")
     trained = out.parent / str(one.header["METHOD"]) / "training.json"
-    training = read_json(trained) if trained.is_file() else {}
     return {
         "kind": one.header["KIND"],
         "samples": os.path.relpath(one.path, out.parent),
@@ -192,9 +202,22 @@ def _facts(one: Samples, out: Path) -> dict[str, Any]:
         "sampler": one.header["SAMPLER"],
         "steps": one.header.get("STEPS"),
         "guidance": one.header["GUIDANCE"],
-        "training": {key: training[key] for key in _TRAINED if key in training},
-        "sampling": read_json(sampling) if sampling.is_file() else {},
+        "training": {key: value for key, value in _beside(trained).items() if key in _TRAINED},
+        "sampling": _beside(sampling),
     }
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    """What a JSON file says, nothing where there is none.
+
+    Raises
+    ------
+    UserError : it holds something else.
+    """
+    told = read_json(path) if path.is_file() else {}
+    if not isinstance(told, dict):
+        raise UserError(path, "is not what a stage wrote there", "delete it and run the stage that writes it again")
+    return told
 
 
 def _statistics(real: np.ndarray, made: dict[str, Samples]) -> pd.DataFrame:

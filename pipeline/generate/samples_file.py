@@ -12,6 +12,7 @@ from astropy.table import QTable
 from pipeline.errors import UserError
 
 TABLE = "TRUTH"
+_NEEDED = ("METHOD", "KIND", "SAMPLER", "GUIDANCE")
 _WHEN = "of the file as written"
 _FLAWS = (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError)
 Card = tuple[str, Any, str]
@@ -56,7 +57,7 @@ def read_samples(path: str | os.PathLike, ndim: int) -> tuple[np.ndarray, fits.H
 
     Raises
     ------
-    UserError : the file is absent or is not one of these.
+    UserError : the file is absent, is not one of these, or holds no stamp or one that is not finite.
     """
     remedy = "give a file that fleming sample wrote"
     try:
@@ -69,7 +70,12 @@ def read_samples(path: str | os.PathLike, ndim: int) -> tuple[np.ndarray, fits.H
         raise UserError(path, "is no file of synthetic stamps", remedy) from error
     if stamps.ndim == ndim + 1:
         stamps = stamps[:, None]
-    if stamps.ndim != ndim + 2 or len(stamps) != len(table) or "METHOD" not in header:
+    if stamps.ndim != ndim + 2 or len(stamps) != len(table) or not all(key in header for key in _NEEDED):
         what = f"holds {len(table)} rows for an array of the shape {stamps.shape}, or was not made by fleming sample"
         raise UserError(path, what, remedy)
+    if not len(stamps):
+        raise UserError(path, "holds no stamp", remedy)
+    bad = ~np.isfinite(stamps.reshape(len(stamps), -1)).all(axis=1)
+    if bad.any():
+        raise UserError(path, f"has NaN or infinite pixels in stamp {int(np.argmax(bad))}", "sample again")
     return stamps, header, table

@@ -159,3 +159,69 @@ def test_stamps_with_blank_pixels_are_named_by_file_and_object(work, part):
     told = f"samples.fits (id galaxy-{row:05d}): has 1 of 144 pixels that are NaN or infinite"
     work.assert_refused(TRAIN, told)
     work.assert_refused(TRAIN.replace("gaussian", "flow"), told)
+
+
+EVALUATE = f"evaluate {STAGE} {DATASET} --samples out/galaxies/flow/galaxies.fits --samples bad.fits --out new/m.json"
+
+
+def spoiled(change):
+    """Samples of the method gaussian, after `change` of the image HDU and of the table."""
+    with fits.open("out/galaxies/gaussian/galaxies.fits") as hdus:
+        copied = fits.HDUList([hdu.copy() for hdu in hdus])
+        change(*copied)
+        copied.writeto("bad.fits", overwrite=True)
+
+
+def blank(image, table):
+    image.data = image.data.copy()
+    image.data[2, 3, 4] = np.nan
+
+
+def empty(image, table):
+    image.data, table.data = image.data[:0], table.data[:0]
+
+
+def in_mjy(image, table):
+    image.header["BUNIT"] = "mJy"
+
+
+def unmade(image, table):
+    del image.header["SAMPLER"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (blank, "bad.fits: has NaN or infinite pixels in stamp 2"),
+        (empty, "bad.fits: holds no stamp"),
+        (in_mjy, 'bad.fits: holds stamps in "mJy", the data set in "Jy"'),
+        (unmade, "was not made by fleming sample"),
+    ],
+)
+def test_samples_that_cannot_be_judged(work, change, said):
+    spoiled(change)
+    work.assert_refused(EVALUATE, said)
+
+
+def test_what_is_beside_the_samples_or_the_metrics_is_looked_at_first(work, monkeypatch):
+    def judge(*_, **__):
+        raise AssertionError("judged")
+
+    monkeypatch.setattr("pipeline.generate.evaluate.Reference", judge)
+    spoiled(lambda image, table: None)
+    work.assert_refused(EVALUATE.replace("new/m.json", "."), ".: cannot be written")
+    work.write("bad.json", "[]")
+    work.assert_refused(EVALUATE, "bad.json: is not what a stage wrote there")
+    work.path("new/statistics.csv").mkdir(parents=True)
+    work.assert_refused(EVALUATE, "new/statistics.csv: cannot be written")
+
+
+def test_too_few_stamps_to_compare_with(work):
+    def few(table, pixels):
+        table.remove_rows(slice(4, None))
+
+    changed(work, few)
+    spoiled(lambda image, table: None)
+    work.assert_refused(
+        EVALUATE.replace("out/galaxies/dataset.h5", "other/dataset.h5"), "has 2 stamps to train on and 1 to test"
+    )
