@@ -96,7 +96,7 @@ def detect_cubes(
     beam : of the cubes, instead of their headers'.
     limit_jy : where the continuum is brighter a cube is left out [Jy/beam].
     folder : keeps what is done of the search, for a run that is killed to go on from; None takes one beside the first
-        of `outs`, which is removed at the end.
+        of `outs`, which is removed at the end, and when a cube turns out to have no noise to measure.
     candidates : a FITS catalogue of all that was looked at twice, however improbable.
     products : a folder for the cubelets, maps and spectra of the galaxies.
     page : a folder for a picture of the galaxies, galaxies.png, and its caption, galaxies.json.
@@ -128,7 +128,14 @@ def detect_cubes(
     for reader, _ in opened:
         # Too little memory is told before the noise is measured, which of a large cube takes minutes.
         chunk_sides(reader.shape, model.detector.network, Search(radius=model.radius), memory)
-    noises = [_noise(reader, depends, folder) for reader, depends in opened]
+    begun_before = kept_beside is not None and kept_beside.exists()
+    try:
+        noises = [_noise(reader, depends, folder) for reader, depends in opened]
+    except UserError:
+        # Nothing is searched yet that a later run could go on behind.
+        if kept_beside is not None and not begun_before:
+            shutil.rmtree(kept_beside, ignore_errors=True)
+        raise
     found = [
         search_cube(reader, noise, model, symmetric=symmetric, folder=folder, memory=memory, depends=depends)
         for (reader, depends), noise in zip(opened, noises, strict=True)

@@ -142,6 +142,16 @@ def found(work, options="", model=MODEL, shown=()):
     return QTable.read(work.folder / "new/galaxies.fits"), warned
 
 
+def test_one_bad_cube_of_several_leaves_nothing_but_what_a_killed_run_had_done(cube):
+    write(cube, np.full_like(cube.data, np.nan), cube.header, "blank.fits")
+    command = DETECT.replace("cube.fits", "cube.fits blank.fits")
+    cube.assert_refused(command, "blank.fits: holds no channel with noise")
+    assert not cube.path("new/galaxies.fits.chunks").exists()
+    cube.write("new/galaxies.fits.chunks/key/chunk_000000.npz", "done")
+    assert cube.run(command)[0] == 2
+    assert cube.path("new/galaxies.fits.chunks/key/chunk_000000.npz").read_text() == "done"
+
+
 def test_blank_channels_and_edges_hide_no_galaxy_elsewhere(cube, hi_run):
     with fits.open(TEST) as hdus:
         data, header = hdus[0].data.astype("f4"), hdus[0].header
