@@ -50,7 +50,7 @@ def task_settings(shape: Sequence[int] | None = None) -> HiTaskSettings:
     told["simulate"]["galaxies"] = str(ROOT / told["simulate"]["galaxies"])
     told["detector"]["network"] = str(ROOT / told["detector"]["network"])
     if shape is not None:
-        told["simulate"]["shape"] = list(shape)
+        told["simulate"]["shape"] = told["practice"]["shape"] = list(shape)
     return HiTaskSettings(**told)
 
 

@@ -2,9 +2,10 @@
 
 PART is `cubes` (simulated cubes of the density and noise of the SDC2 that nobody trained on: score, completeness,
 error bars and probabilities, speed, each with and without the average over symmetries, beside the order of a matched
-filter on the same candidates), `sizes` (score against cost at equal training), or `real` (small real cubes). Each
-writes benchmarks/results/detect_hi_PART.json. What is found is kept in DIR, so that a benchmark that was killed goes
-on; the cubes themselves are deleted.
+filter on the same candidates), `sizes` (score against cost at equal training), `faint` (the same of one network, for
+which galaxies just too faint to be learnt are sky, or are ignored), or `real` (small real cubes). Each writes
+benchmarks/results/detect_hi_PART.json. What is found is kept in DIR, so that a benchmark that was killed goes on; the
+cubes themselves are deleted.
 """
 
 import argparse
@@ -304,34 +305,38 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
+RUNS = {"cubes": part_cubes, "sizes": part_sizes, "faint": part_sizes, "real": part_real}
+NETWORKS = {"sizes": ["hi-small", "hi", "hi-fine"], "faint": ["hi", "hi+ignore"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("cubes", "sizes", "real"))
+    parser.add_argument("part", choices=(*RUNS,))
     parser.add_argument("--data", type=Path, default=None, help="folder with one sub-folder a data set; for `real`")
     parser.add_argument("--work", type=Path, required=True, help="folder for cubes and models; what is there is used")
     parser.add_argument("--model", type=Path, default=SHIPPED, help="the model (default: the one that ships)")
-    parser.add_argument("--seeds", type=int, default=None, help="cubes to judge (default: 12, of `sizes` 3)")
+    parser.add_argument("--seeds", type=int, default=None, help="cubes to judge (default: 12, of trainings 3)")
     parser.add_argument("--shape", type=int, nargs=3, default=None, help="of the cubes, frequency y x [pixel]")
-    parser.add_argument("--minutes", type=float, default=12.0, help="of the processor, for every training of `sizes`")
+    parser.add_argument("--minutes", type=float, default=12.0, help="of the processor, for every training")
     parser.add_argument("--adapt", type=float, default=4.0, help="minutes, for every adaptation of `real`")
-    parser.add_argument("--galaxies", type=int, default=12000, help="that `sizes` practises on")
+    parser.add_argument("--galaxies", type=int, default=12000, help="that are practised on")
     parser.add_argument(
         "--networks",
         nargs="+",
-        default=["hi-small", "hi", "hi-fine"],
-        help="files of config/models; +ignore: of faint galaxies nothing is learnt",
+        default=None,
+        help="files of config/models (default: all of ours, of `faint` hi); +ignore: of faint galaxies nothing is learnt",
     )
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
-    told.seeds = told.seeds or {"sizes": 3}.get(told.part, 12)
+    told.seeds = told.seeds or (3 if told.part in NETWORKS else 12)
+    told.networks = told.networks or NETWORKS.get(told.part)
     if told.part == "real" and told.data is None:
         parser.error("real needs --data")
-    if told.part != "sizes" and not told.model.is_file():
+    if told.part not in NETWORKS and not told.model.is_file():
         raise SystemExit(str(UserError(told.model, "is not there", "name a trained model by --model")))
     torch.set_num_threads(told.threads)
     told.work.mkdir(parents=True, exist_ok=True)
-    run = {"cubes": part_cubes, "sizes": part_sizes, "real": part_real}[told.part]
-    record(f"detect_hi_{told.part}", run(told) | {"threads": told.threads})
+    record(f"detect_hi_{told.part}", RUNS[told.part](told) | {"threads": told.threads})
 
 
 if __name__ == "__main__":

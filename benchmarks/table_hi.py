@@ -14,7 +14,9 @@ def rows(figures: Callable[[str], Figures | None]) -> list[str]:
     return [
         *_cubes(figures("detect_hi_cubes")),
         "",
-        *_sizes(figures("detect_hi_sizes")),
+        *_sizes(figures("detect_hi_sizes"), "network for HI cubes"),
+        "",
+        *_sizes(figures("detect_hi_faint"), "galaxies just too faint to be learnt: sky, or ignored"),
         "",
         *_real(figures("detect_hi_real")),
     ]
@@ -88,10 +90,8 @@ def _cubes(found: Figures | None) -> list[str]:
     return [*lines, *(f"| {name} | {' | '.join(show(one) for one in ways)} | {aim} |" for name, show, aim in _MEASURES)]
 
 
-def _sizes(found: Figures | None) -> list[str]:
-    what = "network for HI cubes" if found is None else (
-        f"network for HI cubes, each after {found['cpu_minutes']:g} CPU minutes of training"
-    )  # fmt: skip
+def _sizes(found: Figures | None, title: str) -> list[str]:
+    what = title if found is None else f"{title}, each after {found['cpu_minutes']:g} CPU minutes of training"
     lines = [
         f"| {what} | parameters | kMAC a voxel | score per true source | matched filter on its candidates | purity "
         "| AP, SNR > 5 | Mvoxel per CPU second |",
