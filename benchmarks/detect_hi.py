@@ -324,7 +324,7 @@ def main() -> None:
         "--networks",
         nargs="+",
         default=None,
-        help="files of config/models (default: all of ours, of `faint` hi); +ignore: of faint galaxies nothing is learnt",
+        help="files of config/models (default: ours, of `faint` hi); +ignore: of faint galaxies nothing is learnt",
     )
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
