@@ -95,9 +95,10 @@ def adapt(
         detector.network.eval()
         known = [_simulated(sky, settings, noise, texture, folder / "validation", seed), *real]
         chosen = choose(detector, known, began.radius, began.symmetric, told.look.candidates, seed)
-        used = told.model_copy(
-            update={"simulate": sky, "detector": paced, "adapt": settings, "model": Path(model).name}
-        )
+        changes = {"simulate": sky, "detector": paced, "adapt": settings, "model": Path(model).name}
+        # The size of the cube that chooses is that of `settings`: where this sky begins, another may not fit.
+        changes["practice"] = told.practice.model_copy(update={"shape": None})
+        used = told.model_copy(update=changes)
         shown = used.model_dump(mode="json", exclude_defaults=True)
         adapted = complete(detector, chosen, known, began.symmetric, shown, seed, texture)
         adapted.radius = began.radius

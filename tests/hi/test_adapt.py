@@ -33,7 +33,13 @@ from pipeline.sky.cube import CubeReader
 
 SETTINGS = HiAdaptSettings(minutes=1e-4, galaxies=100, channels=96, side=64)
 SKY = HiSettings(shape=(72, 60, 60), density=60.0, lowest_hz=1.1e9)
-TASK = {"kind": "hi", "simulate": {}, "detector": {"network": "C-8.4_s4_p0 C-8.3", "crop": [48, 32, 32]}}
+TASK = {
+    "kind": "hi",
+    "simulate": {},
+    # a cube that would not end below 1.413 GHz if it began where the one that is adapted to does
+    "practice": {"shape": [10500, 64, 64]},
+    "detector": {"network": "C-8.4_s4_p0 C-8.3", "crop": [48, 32, 32]},
+}
 LEVELS = 3e-5 * np.linspace(1, 3, SKY.shape[0])
 """rms of the cube's channels [Jy/beam]"""
 NARROW = white_beam((1.7, 1.7, 0.0))
