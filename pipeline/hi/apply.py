@@ -112,14 +112,15 @@ def detect_cubes(
     """
     written = [(path, galaxy_format(path, fmt)) for path in outs]
     written += [] if regions is None else [(regions, "regions")]
-    written += [] if candidates is None else [(candidates, "fits")]
+    files = [path for path, _ in written] + ([] if candidates is None else [candidates])
+    folders = [place for place in (folder, products) if place is not None]
     read = [path for pair in cubes for path in pair if path is not None]
-    check_distinct([path for path, _ in written], read if isinstance(model, Model) else [*read, model])
+    check_distinct([*files, *folders], read if isinstance(model, Model) else [*read, model])
     check_repeats([cube for cube, _ in cubes])
     kept_beside = None if folder is not None or not outs else Path(f"{outs[0]}.chunks")
     folder = folder or kept_beside
     inside = [Path(place) / "0" for place in (folder, products, page) if place is not None]
-    together(check_output, [(path,) for path in [*(path for path, _ in written), *inside]])
+    together(check_output, [(path,) for path in [*files, *inside]])
     if purity is not None:
         threshold_for_purity(np.zeros(0), purity)
     model = usable(model, pick_device(device or "auto"))

@@ -106,6 +106,7 @@ REFUSED = {
     "twice": (DETECT.replace(" cube", " ./cube.fits cube"), nothing, ["cube.fits: is named twice"]),
     "written over": (DETECT.replace("new/galaxies", "cube"), nothing, ["cube.fits: is read by"]),
     "in too little memory": (f"{DETECT} --memory 0.5", nothing, ["memory: of 0.5 GB is too little"]),
+    "into its own products": (f"{DETECT} --products new/galaxies.fits", nothing, ["named as an output twice"]),
     "with half a beam": (f"{DETECT} --beam 7 6", nothing, ["--beam is not one width"]),
     "with a beam of nothing": (f"{DETECT} --beam 0", nothing, ["--beam is not one width"]),
     "with a primary beam": (f"{DETECT} --primary-beam cube.fits", nothing, ["--primary-beam is for images"]),
