@@ -18,6 +18,10 @@ class EDMSettings(MethodSettings):
 
     name: Literal["edm"] = Field("edm", description="diffusion with the preconditioning and sampler of Karras et al.")
     network: str = Field(NETWORK, description="line of the U-Net, without the width of the condition")
+    whiten: bool = Field(
+        False, description="let the cells of the network (_p) be decorrelated numbers of unit variance, see README"
+    )
+    axes: int = Field(128, gt=0, description="principal axes of the linear denoiser of whitened samples")
     data_spread: float = Field(1.0, gt=0, le=100, description="standard deviation of the data [network units]")
     log_noise_mean: float = Field(-0.5, ge=-10, le=10, description="mean of the logarithm of the noise in training")
     log_noise_spread: float = Field(1.2, gt=0, le=10, description="standard deviation of that logarithm")
