@@ -12,7 +12,8 @@ class ToldMean(nn.Module):
     """The mean of k numbers given a condition ``(n, width)``: quadratic in what is told, ridge regression.
 
     Conditions are vectors of `pipeline.generate.conditions`. What is not told is replaced by its expectation given the
-    rest, as for normal conditions (Bishop 2006, equation 2.81); where nothing is told that is the mean condition.
+    rest, as for normal conditions (Bishop 2006, equation 2.81); where nothing is told that is the mean condition. For
+    what is linear in a condition that is the mean, for what is quadratic it leaves out how uncertain the condition is.
 
     Buffers: `numerics`, how many conditions are numeric; `centre` (m,) and `covariance` (m, m) of the m values and
     classes; `weight` (features, k).
