@@ -1,11 +1,15 @@
 """What the methods that learn to take noise away share: how their network is told the noise, and how it is trained."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from pipeline.generate.convert import Level
 from pipeline.generate.guidance import guided
+from pipeline.generate.whitening import WhitenedUNet
 from pipeline.nn.unet import UNet
+from pipeline.nn.unet_line import read_unet_line
 
 
 def build_network(line: str, ndim: int, input_shape: tuple[int, ...], width: int) -> nn.Module:
@@ -16,6 +20,17 @@ def build_network(line: str, ndim: int, input_shape: tuple[int, ...], width: int
     UserError : the line is wrong.
     """
     return UNet(f"{line}_c{width}" if width else line, ndim, input_shape, input_shape[0])
+
+
+def build_whitened(line: str, ndim: int, input_shape: tuple[int, ...], width: int, axes: int) -> nn.Module:
+    """The same behind a whitening of the cells of pixels that the line's _p names, beside a linear denoiser of `axes`.
+
+    Raises
+    ------
+    UserError : the line is wrong.
+    """
+    read = replace(read_unet_line(line, ndim), condition=width)
+    return WhitenedUNet(line, ndim, input_shape, read, axes)
 
 
 def answer(module: nn.Module, x: Tensor, level: Level, condition: Tensor, guidance: float = 1.0) -> Tensor:

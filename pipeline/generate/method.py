@@ -17,7 +17,9 @@ class Method(Protocol):
     ``(n, width)`` float32; its zeros are not told, so that a row of zeros asks for any sample.
 
     A method in closed form has, in place of `objective`, ``fit(module, x, condition)``, which sets the buffers of
-    `module` from all training samples. A method whose latent space has no distribution of its own has besides
+    `module` from all training samples. A method that needs to know its samples before it learns from them has
+    ``prepare(module, draw)``, called before the training; ``draw(n)`` gives n augmented samples and what is known of
+    them, nothing left untold. A method whose latent space has no distribution of its own has besides
     ``fit_latent(module, x, condition)``, called after the training with the samples it was trained on.
     """
 

@@ -107,7 +107,8 @@ class Generator:
 
         Columns that are absent and cells that are NaN are not told. The same seed gives the same stamps: a stamp has
         random numbers of its own, whatever is made together with it. Pixels far outside the range of the training
-        stamps, as those of a method that diverges, are cut to the limits of the model.
+        stamps, as those of a method that diverges, are cut to the limits of the model. Where those are pictures of
+        whole numbers from 0 to 255, so are these.
 
         Raises
         ------
@@ -123,13 +124,18 @@ class Generator:
             with torch.no_grad():
                 x = self.method.sample(self.module, told, generator, steps=steps, guidance=guidance)
             within = x.detach().double().cpu().numpy().clip(*self.description["limits"])
-            stamps[start:stop] = self.scale.inverse(within)
+            stamps[start:stop] = self._of_type(self.scale.inverse(within))
             if progress is not None:
                 progress(stop)
         if not np.isfinite(stamps).all():
             what = "makes stamps with pixels that are not finite"
             raise UserError(f"the model {self.name}", what, "train it longer, or take more steps or less guidance")
         return stamps
+
+    def _of_type(self, stamps: np.ndarray) -> np.ndarray:
+        """Stamps of 8 bits where the training stamps are: else the place of every pixel between two steps tells them
+        apart, and so does a sky that is not cut at 0."""
+        return np.rint(stamps).clip(0, 255) if self.description.get("bytes") else stamps
 
 
 def save_generator(path: Path, generator: Generator) -> None:

@@ -153,6 +153,8 @@ def learn(
         batches = Batches(
             store, condition, settings.batch, seed, indices=rows, augment=task.augment, rebalance=weights, **common
         )
+        if hasattr(chosen, "prepare"):
+            chosen.prepare(module, lambda n: _augmented(batches, n))
         held_table, _ = told_table(store, held, task.conditions, task.scale.blank)
         known = conditions.encode(held_table).numpy()
         checked = Batches(store, known, settings.batch, seed, indices=held, shuffle=False, **common)
@@ -176,6 +178,7 @@ def learn(
     description = {
         "sample_shape": list(shape),
         "unit": store.unit,
+        "bytes": store.dtype == np.uint8,
         "input": store.input | {"manifest": None},
         "stamps": stamp_facts(store, task, scale),
         "limits": network_limits(store, rows, scale),
@@ -193,6 +196,14 @@ def _begin(chosen: Method, module: nn.Module, model: Path, scale: Scale, conditi
     if (before.scale, before.conditions) != (scale, conditions):
         raise UserError(model, "was trained on other stamps or conditions", "train it on this data set first")
     chosen.begin(module, before.module)
+
+
+def _augmented(batches: Batches, n: int) -> tuple[Tensor, Tensor]:
+    """The first n stamps of the training ``(n, channel, *axes)``, of as many epochs as hold them, and conditions."""
+    parts: list[tuple[Tensor, Tensor]] = []
+    for epoch in range(-(-n // batches.n)):
+        parts += batches.epoch(epoch)
+    return tuple(torch.cat(part)[:n] for part in zip(*parts, strict=True))
 
 
 def _validate(chosen: Method, module: nn.Module, batches: Batches) -> dict[str, float]:

@@ -33,6 +33,13 @@ class UNetLine:
     attention: int
     condition: int
 
+    @property
+    def line(self) -> str:
+        """The line that says this, every option written."""
+        cell = "x".join(map(str, self.factor))
+        widths = ".".join(map(str, self.widths))
+        return f"{NAME}-{widths}_p{cell}_r{self.blocks}_a{self.attention}_c{self.condition}"
+
 
 def read_unet_line(line: str, ndim: int) -> UNetLine:
     """Read the line of a U-Net for `ndim` axes.

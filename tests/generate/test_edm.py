@@ -75,3 +75,51 @@ def test_heun_is_of_second_order(exact):
 def test_the_noise_must_fall():
     with pytest.raises(ValidationError, match="sigma_min must be below sigma_max"):
         EDMSettings(sigma_min=2, sigma_max=1)
+
+
+def smooth(n):
+    """Pictures of normal numbers with a mean, correlated over several pixels, brighter in the middle."""
+    x = torch.randn(n, 2, 9, 9, generator=seeded())
+    x = torch.nn.functional.avg_pool2d(x, 3, 1) + 0.2 * x[:, :, 1:-1, 1:-1]
+    return (x[:, :, :6, :6] + 0.5) * torch.linspace(0.5, 3, 6)
+
+
+def whitened(n, **values):
+    method = make(network="unet-8.8_p2", whiten=True, axes=30, **values)
+    module = method.build(2, (2, 6, 6), 0)
+    x = smooth(n)
+    method.prepare(module, lambda wanted: (x[:wanted], torch.zeros(min(n, wanted), 0)))
+    return method, module, x
+
+
+def test_an_untrained_network_of_whitened_cells_has_mean_and_covariance_right():
+    """Nearly: the directions beyond the principal axes have one variance for all."""
+    method, module, x = whitened(3000)
+    made = method.sample(module, torch.zeros(800, 0), seeded(), steps=30)
+    assert made.shape == (800, 2, 6, 6)
+    spread = x.std(0)
+    assert float(((made.mean(0) - x.mean(0)) / spread).abs().mean()) < 0.05
+    assert float((made.std(0) / spread - 1).abs().mean()) < 0.06
+    both = [torch.corrcoef(pictures.flatten(1).T) for pictures in (made, x)]
+    assert float((both[0] - both[1]).abs().mean()) < 0.06
+
+
+@torch.no_grad()
+def test_a_fresh_network_of_whitened_cells_has_a_loss_of_one():
+    method, module, x = whitened(3000)
+    assert float(method.objective(module, (x, torch.zeros(3000, 0)), seeded())["denoiser"]) == pytest.approx(1, rel=0.1)
+
+
+@torch.no_grad()
+def test_guidance_of_whitened_cells_weighs_what_is_told():
+    method = make(network="unet-8.8_p2", whiten=True, axes=4)
+    module = method.build(1, (1, 16), 2)
+    x = torch.randn(500, 1, 16, generator=seeded()).cumsum(2)
+    told = torch.stack([x.mean((1, 2)), torch.ones(500)], 1)
+    method.prepare(module, lambda wanted: (x, told))
+    noisy, sigma, condition = module.whitening(x[:4]), torch.full((4,), 0.7), told[:4]
+    plain, nothing, twice = (
+        method.denoise(module, noisy, sigma, *asked) for asked in ((condition,), (torch.zeros(4, 2),), (condition, 2.0))
+    )
+    assert not torch.allclose(plain, nothing)
+    torch.testing.assert_close(twice, 2 * plain - nothing, rtol=1e-4, atol=1e-4)

@@ -23,7 +23,7 @@ LINEAR = {"axes": 4}
 METHODS = {
     "flow": NETWORK | {"steps": 2},
     "mean_flow": NETWORK | {"begin": "flow"},
-    "edm": NETWORK | {"steps": 3},
+    "edm": NETWORK | {"steps": 3, "whiten": True, "axes": 4},
     "ddpm": NETWORK | {"steps": 3},
     "ncsn": NETWORK | {"levels": 3, "steps": 1},
     "vae": CODED | {"latent": 2, "components": 2},

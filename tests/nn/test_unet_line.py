@@ -15,6 +15,13 @@ def test_every_option_and_what_is_left_out():
     assert read_unet_line("unet-8.16_a0_p1x2x4", 3) == UNetLine((8, 16), (1, 2, 4), 1, 0, 0)
 
 
+@pytest.mark.parametrize("line", ["unet-32.64.128_p2_r3_a2_c10", "unet-32", "unet-8.16_a0_p1x2x4"])
+def test_what_was_read_is_written_as_a_line_that_says_the_same(line):
+    ndim = 3 if "x" in line else 2
+    read = read_unet_line(line, ndim)
+    assert read_unet_line(read.line, ndim) == read
+
+
 @pytest.mark.parametrize(
     "line, match",
     [
