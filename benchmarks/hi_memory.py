@@ -2,8 +2,8 @@
 
     python benchmarks/hi_memory.py --cube simulated/test-0/cube.fits --work DIR [--repeat 2 3]
 
-The cube is repeated on the sky, on disk. It is searched once, and again by a run that is killed without warning in the
-middle and started anew, whose catalogue must be the same. Writes benchmarks/results/hi_memory.json.
+The cube is repeated on the sky, on disk. It is searched once, and again by a run that is killed without warning when
+half of its chunks are done and started anew, whose catalogue must be the same. It writes hi_memory.json.
 """
 
 import argparse
@@ -49,6 +49,21 @@ def finish(process: subprocess.Popen) -> tuple[float, float]:
     return used.ru_maxrss * 1024 / 1e9, used.ru_utime + used.ru_stime
 
 
+def chunks(out: Path) -> int:
+    """How many chunks, of voxels and of candidates, a search has kept."""
+    return len(list(Path(f"{out}.kept").glob("*/chunk_*.npz")))
+
+
+def kill_half_way(process: subprocess.Popen, out: Path, done: int) -> None:
+    """Kill a search without warning when it has kept so many chunks, which it must not outlive."""
+    while chunks(out) < done:
+        if process.poll() is not None:
+            raise SystemExit("the search ended before it could be killed")
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
 def rows(path: Path) -> bytes:
     with fits.open(path) as hdus:
         return hdus[1].data.tobytes()
@@ -66,10 +81,7 @@ def main() -> None:
     began = time.perf_counter()
     peak, burnt = finish(start(big, one, told.memory))
     took = time.perf_counter() - began
-    process = start(big, other, told.memory)
-    time.sleep(took / 2)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_half_way(start(big, other, told.memory), other, chunks(one) // 2)
     began = time.perf_counter()
     again, _ = finish(start(big, other, told.memory))
     figures = {
