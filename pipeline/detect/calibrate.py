@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from pipeline.detect.platt import sharpened
 from pipeline.detect.predict import Detections, join
 from pipeline.detect.symmetry import Symmetry, symmetries
 
@@ -290,10 +289,6 @@ def _folded(sample: _Sample, capacity: Capacity) -> tuple[nn.Sequential, Tensor]
     network = sample.perceptron(capacity)
     *_, (_, kept, _) = islice(_course(network, sample, sample.take(part == 0), capacity), best + 1)
     network.load_state_dict(kept)
-    scale, shift = sharpened(*(part.numpy() for part in (said[:, 0], sample.matched, sample.weight)))
-    with torch.no_grad():
-        network[-1].weight[0] *= scale
-        network[-1].bias[0] = scale * network[-1].bias[0] + shift
     return network, said
 
 
