@@ -1,5 +1,6 @@
 """Adversarial methods: a generator and a critic that learn from each other."""
 
+from abc import ABC, abstractmethod
 from math import prod
 
 import torch
@@ -32,7 +33,7 @@ class AdversarialModule(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
 
-class Adversarial:
+class Adversarial(ABC):
     """The common part of the adversarial methods; a subclass says what generator and critic minimise.
 
     The one training loop has one optimiser, and takes one step down the sum of both losses. The generated samples in
@@ -77,6 +78,7 @@ class Adversarial:
         constant = {name: weight.detach() for name, weight in module.critic.named_parameters()}
         return parts | {"generator": self.generator_loss(functional_call(module.critic, constant, (fake, condition)))}
 
+    @abstractmethod
     def critic_loss(
         self,
         module: AdversarialModule,
@@ -86,11 +88,10 @@ class Adversarial:
         generator: torch.Generator | None,
     ) -> Tensor:
         """What the critic minimises, for given and generated samples."""
-        raise NotImplementedError
 
+    @abstractmethod
     def generator_loss(self, judged: Tensor) -> Tensor:
         """What the generator minimises, from the critic's numbers ``(n, 1)`` for its samples."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def sample(

@@ -83,11 +83,7 @@ class JointMixture(nn.Module):
 
     def told(self, condition: Tensor) -> Tensor:
         """Which numbers of conditions ``(n, width)`` are known values or classes, bool ``(n, width)``."""
-        pairs = 2 * int(self.numerics)
-        told = torch.zeros_like(condition, dtype=torch.bool)
-        told[:, 0:pairs:2] = condition[:, 1:pairs:2] > 0.5
-        told[:, pairs:] = (condition[:, pairs:] > 0.5).any(1, keepdim=True)
-        return told
+        return told_numbers(condition, int(self.numerics))
 
     def conditional(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The mixture of z given one condition ``(width,)``: weights (J,), means (J, k), covariances (J, k, k).
@@ -188,6 +184,18 @@ class JointMixture(nn.Module):
             shift = completed - self.mean[j]
             self.covariance[j] = covariance + (share[:, None] * shift).T @ shift
         self.weight /= self.weight.sum()
+
+
+def told_numbers(condition: Tensor, numerics: int) -> Tensor:
+    """Which numbers of conditions ``(n, width)`` are known values or classes, bool ``(n, width)``.
+
+    The numbers that say whether one of the `numerics` values is known are not.
+    """
+    pairs = 2 * numerics
+    told = torch.zeros_like(condition, dtype=torch.bool)
+    told[:, 0:pairs:2] = condition[:, 1:pairs:2] > 0.5
+    told[:, pairs:] = (condition[:, pairs:] > 0.5).any(1, keepdim=True)
+    return told
 
 
 def numeric_conditions(condition: Tensor) -> int:

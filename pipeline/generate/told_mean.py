@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pipeline.generate.joint import numeric_conditions
+from pipeline.generate.joint import numeric_conditions, told_numbers
 
 _RIDGE = 1e-2  # against the variance of a standardised condition
 
@@ -33,7 +33,7 @@ class ToldMean(nn.Module):
         if not self.width:
             return
         self.numerics.fill_(numeric_conditions(condition))
-        told, values = self._told(condition), condition.float()
+        told, values = told_numbers(condition, int(self.numerics)), condition.float()
         count = told.sum(0).clamp(min=1)
         self.centre.copy_((values * told).sum(0) / count)
         away = (values - self.centre) * told
@@ -53,18 +53,10 @@ class ToldMean(nn.Module):
 
     def _features(self, condition: Tensor) -> Tensor:
         """1, the completed values and classes, and all products of two of them, ``(n, features)``."""
-        told = self._told(condition).to(self.covariance)
+        told = told_numbers(condition, int(self.numerics)).to(self.covariance)
         away = (condition - self.centre) * told
         both = told[:, :, None] * told[:, None, :]
         known = both * self.covariance + torch.diag_embed(1 - told)
         away = torch.linalg.solve(known, away) @ self.covariance
         row, column = torch.triu_indices(self.width, self.width, device=away.device)
         return torch.cat([torch.ones_like(away[:, :1]), away, away[:, row] * away[:, column]], 1)
-
-    def _told(self, condition: Tensor) -> Tensor:
-        """Which numbers are values or classes that are told; the numbers that say so of values are not."""
-        pairs = 2 * int(self.numerics)
-        told = torch.zeros_like(condition, dtype=torch.bool)
-        told[:, 0:pairs:2] = condition[:, 1:pairs:2] > 0.5
-        told[:, pairs:] = (condition[:, pairs:] > 0.5).any(1, keepdim=True)
-        return told
