@@ -189,21 +189,18 @@ def seen_axes(size: np.ndarray, inclination: np.ndarray, beam: float) -> tuple[n
 def inclination_error(cosine: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Half the interval [deg] about the inclination that holds 68 % of the inclinations of normal cosines (n,).
 
-    The distribution ends at 0 and 1, so that the error is neither infinite for discs seen face-on, where there is no
-    derivative, nor 0 where a cosine beyond 1 was said.
+    A cosine beyond 0 or 1 counts as 0 or 1, whether it was said or is within the errors of what was said, so that the
+    error is neither infinite for discs seen face-on, where there is no derivative, nor 0.
     """
-    error = np.maximum(error, 1e-12)
-    # Far beyond the ends nothing would be left of the distribution.
-    cosine = np.clip(cosine, -3 * error, 1 + 3 * error)
-    none, whole = ndtr(-cosine / error), ndtr((1 - cosine) / error)
-    middle = np.arccos(np.clip(cosine, 0.0, 1.0))
+    error, cosine = np.maximum(error, 1e-12), np.clip(cosine, 0.0, 1.0)
+    middle = np.arccos(cosine)
     low, high = np.zeros_like(middle), np.full_like(middle, np.pi / 2)
     for _ in range(50):
         half = (low + high) / 2
         least, most = middle - half, middle + half
-        above = np.where(least <= 0, whole, ndtr((np.cos(least) - cosine) / error))
-        below = np.where(most >= np.pi / 2, none, ndtr((np.cos(most) - cosine) / error))
-        enough = above - below >= ONE_SIGMA * (whole - none)
+        above = np.where(least <= 0, 1.0, ndtr((np.cos(least) - cosine) / error))
+        below = np.where(most >= np.pi / 2, 0.0, ndtr((np.cos(most) - cosine) / error))
+        enough = above - below >= ONE_SIGMA
         low, high = np.where(enough, low, half), np.where(enough, half, high)
     return np.rad2deg(high)
 

@@ -102,11 +102,22 @@ def test_errors_are_the_scatter_of_what_is_drawn_from_them(standin):
 
 @pytest.mark.parametrize(("cosine", "error"), [(0.95, 0.1), (1.02, 0.05), (0.5, 0.05), (0.03, 0.2), (-0.1, 0.3)])
 def test_the_error_of_an_inclination_holds_68_per_cent_also_where_no_derivative_is(cosine, error):
-    draws = np.random.default_rng(0).normal(cosine, error, 400000)
-    draws = draws[(draws >= 0) & (draws <= 1)]
-    away = np.abs(np.rad2deg(np.arccos(draws) - np.arccos(np.clip(cosine, 0, 1))))
+    middle = np.clip(cosine, 0, 1)
+    draws = np.clip(np.random.default_rng(0).normal(middle, error, 400000), 0, 1)
+    away = np.abs(np.rad2deg(np.arccos(draws) - np.arccos(middle)))
     half = inclination_error(np.array([cosine]), np.array([error]))[0]
-    assert np.mean(away <= half) == pytest.approx(0.6827, abs=0.005) and half > 0
+    assert half > 1
+    assert np.mean(away < half - 0.1) < 0.6827 < np.mean(away < half + 0.1)
+
+
+@pytest.mark.parametrize("cosine", [0.2, 0.4, 0.6, 0.8])
+def test_the_error_of_an_inclination_holds_as_many_truths_as_that_of_its_cosine(cosine):
+    """Truths are between 0 and 1, whatever a normal distribution with their scatter says."""
+    truth = np.random.default_rng(1).uniform(max(0, cosine - 0.3), min(1, cosine + 0.3), 100000)
+    error = np.quantile(np.abs(truth - cosine), 0.6827)
+    half = inclination_error(np.array([cosine]), np.array([error]))[0]
+    away = np.abs(np.rad2deg(np.arccos(truth) - np.arccos(cosine)))
+    assert 0.6 <= np.mean(away <= half) <= 0.76
 
 
 def test_an_angle_that_is_not_known_has_the_error_of_a_random_one(standin):
