@@ -50,21 +50,21 @@ class EDM:
         """
         if self.settings.whiten:
             x, condition = draw(_WHITENED)
-            module.whitening.fit(x)
-            module.wiener.fit(module.whitening(x), condition)
+            module.whitening.fit(x, condition)
+            module.wiener.fit(module.whitening(x, condition))
 
     def objective(
         self, module: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
         """{"denoiser": mean squared error of F}, equation 8, at log-normal noises."""
         x, condition = batch
-        x = module.whitening(x) if self.settings.whiten else x
+        x = module.whitening(x, condition) if self.settings.whiten else x
         # the shares begin above 0, where the quantile is not finite; at 1 it is not, either
         share = spread_shares(x, generator).clamp(1e-6, 1 - 1e-6)
         log_noise = self.settings.log_noise_mean + self.settings.log_noise_spread * torch.special.ndtri(share)
         sigma = log_noise.exp()
         noisy = noised(x, normal_like(x, generator), Level(1.0, sigma))
-        mean, out = self._linear(module, noisy, sigma, condition)
+        mean, out = self._linear(module, noisy, sigma)
         found = self._network(module, noisy, sigma, condition)
         return {"denoiser": functional.mse_loss(found.float(), (x - mean) / out)}
 
@@ -72,7 +72,7 @@ class EDM:
         """D(x; sigma), the mean of x0 at samples x (n, channel, *axes) with noise of sigma (n,)."""
 
         def denoised(x: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
-            mean, out = self._linear(module, x, sigma, condition)
+            mean, out = self._linear(module, x, sigma)
             return mean + out * self._network(module, x, sigma, condition)
 
         return guided(denoised, x, sigma.double(), condition, guidance)
@@ -110,16 +110,16 @@ class EDM:
             if more > sigma:
                 x = x + math.sqrt(more**2 - sigma**2) * noise.normal(x.shape[1:], x.device)
             x = integrate(field, x, torch.tensor([more, then], dtype=torch.float64), "heun", corrected=then > 0)
-        return module.whitening.inverse(x) if self.settings.whiten else x
+        return module.whitening.inverse(x, condition) if self.settings.whiten else x
 
     def evaluations(self, steps: int | None = None) -> int:
         """Evaluations of the network a sample, without guidance."""
         return 2 * (steps or self.settings.steps) - 1
 
-    def _linear(self, module: nn.Module, x: Tensor, sigma: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    def _linear(self, module: nn.Module, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """c_skip x and c_out; of whitened samples the linear denoiser and its error, which they are for equal axes."""
         if self.settings.whiten:
-            return module.wiener(x, sigma, condition), _wide(module.wiener.error(sigma), x)
+            return module.wiener(x, sigma), _wide(module.wiener.error(sigma), x)
         spread = self.settings.data_spread
         size = sigma.square() + spread**2
         return _wide(spread**2 / size, x) * x, _wide(sigma * spread * size.rsqrt(), x)

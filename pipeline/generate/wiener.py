@@ -3,32 +3,28 @@
 import torch
 from torch import Tensor, nn
 
-from pipeline.generate.told_mean import ToldMean
-
 _MORE = 8  # axes beyond those wanted, by which the search for them is accurate
 _ROUNDS = 2
 
 
 class Wiener(nn.Module):
-    """The mean of x0 in x = x0 + sigma noise for normal x0: m + v / (v + sigma^2) (x - m) along each principal axis.
+    """The mean of x0 in x = x0 + sigma noise for normal x0 of mean 0: v / (v + sigma^2) x along each principal axis.
 
-    m is the mean given what is told, see `pipeline.generate.told_mean`, and v the variance about it; one number stands
-    for all directions that are left (Tipping & Bishop 1999, section 3.2), whose mean is 0: the filter of Wiener (1949)
-    for such a covariance. For samples that are not normal it is the best that is linear in x.
+    v is the variance along the axis; one number stands for all directions that are left (Tipping & Bishop 1999, section
+    3.2): the filter of Wiener (1949) for such a covariance. For samples that are not normal it is the best linear one.
 
     Buffers: `basis` (d, k), `variance` (k,), `rest` (), the variance of every other direction; d numbers a sample.
     """
 
-    def __init__(self, size: int, axes: int, width: int):
+    def __init__(self, size: int, axes: int):
         super().__init__()
         self.register_buffer("basis", torch.zeros(size, axes))
         self.register_buffer("variance", torch.ones(axes))
         self.register_buffer("rest", torch.ones(()))
-        self.told = ToldMean(width, axes)
 
     @torch.no_grad()
-    def fit(self, x: Tensor, condition: Tensor) -> None:
-        """Take all from samples ``(n, ...)`` of mean 0 and conditions ``(n, width)``.
+    def fit(self, x: Tensor) -> None:
+        """Take all from samples ``(n, ...)`` of mean 0.
 
         Of fewer than 2 k samples there are fewer axes; those that are not there are zero in `basis`.
         """
@@ -40,20 +36,14 @@ class Wiener(nn.Module):
         self.rest.fill_(max(left, 1e-6))
         self.basis.zero_()
         self.basis[:, :kept] = basis[:, :kept]
-        self.told.fit(condition, flat @ self.basis)
-        about = flat @ self.basis - self.told(condition)
-        # what is left about the mean has other principal axes than the whole, in the same space
-        variance, turn = torch.linalg.eigh((about[:, :kept].T @ about[:, :kept] / n).double())
-        self.basis[:, :kept] = self.basis[:, :kept] @ turn.to(self.basis)
-        self.told.weight[:, :kept] = self.told.weight[:, :kept] @ turn.to(self.basis)
         self.variance.copy_(self.rest.expand_as(self.variance))
-        self.variance[:kept] = variance.clamp(min=1e-6)
+        self.variance[:kept] = (values[:kept].square() / n).clamp(min=1e-6)
 
-    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
-        """The mean of x0 ``(n, ...)`` at samples x ``(n, ...)`` with noise of sigma ``(n,)``, told `condition`."""
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The mean of x0 ``(n, ...)`` at samples x ``(n, ...)`` with noise of sigma ``(n,)``."""
         flat, noise = x.flatten(1), sigma.to(x).square()[:, None]
         rest, share = self.rest / (self.rest + noise), self.variance / (self.variance + noise)
-        along = (share - rest) * (flat @ self.basis) + (1 - share) * self.told(condition)
+        along = (share - rest) * (flat @ self.basis)
         return (rest * flat + along @ self.basis.T).view_as(x)
 
     def error(self, sigma: Tensor) -> Tensor:

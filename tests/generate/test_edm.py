@@ -117,7 +117,9 @@ def test_guidance_of_whitened_cells_weighs_what_is_told():
     x = torch.randn(500, 1, 16, generator=seeded()).cumsum(2)
     told = torch.stack([x.mean((1, 2)), torch.ones(500)], 1)
     method.prepare(module, lambda wanted: (x, told))
-    noisy, sigma, condition = module.whitening(x[:4]), torch.full((4,), 0.7), told[:4]
+    for weight in module.network.parameters():
+        torch.nn.init.normal_(weight, std=0.2, generator=seeded())
+    noisy, sigma, condition = module.whitening(x[:4], told[:4]), torch.full((4,), 0.7), told[:4]
     plain, nothing, twice = (
         method.denoise(module, noisy, sigma, *asked) for asked in ((condition,), (torch.zeros(4, 2),), (condition, 2.0))
     )

@@ -42,7 +42,17 @@ def test_a_class_counts_whatever_else_is_told():
     torch.testing.assert_close(mean(asked)[:, 1], torch.tensor([3.0, 0.0]), rtol=0, atol=0.1)
 
 
-def test_nothing_to_tell_has_mean_zero():
-    mean = ToldMean(0, 2)
-    mean.fit(torch.zeros(5, 0), torch.randn(5, 2))
-    assert torch.equal(mean(torch.zeros(4, 0)), torch.zeros(4, 2))
+def test_a_linear_law_alone_has_no_products():
+    _, known, numbers = fitted()
+    linear = ToldMean(6, 3, quadratic=False)
+    linear.fit(known, numbers)
+    error = (linear(known) - numbers).std(0)
+    product = (known[:, 0] * known[:, 2]).std()
+    torch.testing.assert_close(error[0], product, rtol=0.05, atol=0)
+    assert (error[1:] < 0.03 * numbers.std(0)[1:]).all()
+
+
+def test_with_nothing_to_tell_it_is_the_mean():
+    mean, numbers = ToldMean(0, 2), torch.randn(5, 2)
+    mean.fit(torch.zeros(5, 0), numbers)
+    torch.testing.assert_close(mean(torch.zeros(4, 0)), numbers.mean(0).expand(4, 2))
