@@ -9,7 +9,7 @@ _RIDGE = 1e-2  # against the variance of a standardised condition
 
 
 class ToldMean(nn.Module):
-    """The mean of k numbers given a condition ``(n, width)``, by ridge regression: quadratic in what is told, or linear.
+    """The mean of k numbers given a condition ``(n, width)``, by ridge regression: quadratic in it, or linear.
 
     Conditions are vectors of `pipeline.generate.conditions`. What is not told is replaced by its expectation given the
     rest, as for normal conditions (Bishop 2006, equation 2.81); where nothing is told that is the mean condition. For

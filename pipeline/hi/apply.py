@@ -39,7 +39,7 @@ from pipeline.files import check_distinct, check_output, read_json, write_json
 from pipeline.hi.candidates import look_again
 from pipeline.hi.catalogue import galaxy_format, make_catalogue, write_galaxies
 from pipeline.hi.galaxies import VALUES
-from pipeline.hi.large import parts_of, search_large
+from pipeline.hi.large import parts_of, search_large, too_large
 from pipeline.hi.products import write_products
 from pipeline.hi.stream import MEMORY, chunk_sides, detect_cube, file_state
 from pipeline.hi.texture import check_texture
@@ -252,7 +252,9 @@ def _with_large(
         return found
     galaxies, ratio = larger
     log.info("%s: %d of its galaxies are so large that they are seen whole in larger pixels", reader.path, len(ratio))
-    rest = ~parts_of(galaxies, found.calibrated.detections.centre, reader)
+    pieces = found.calibrated.detections
+    # What is larger than all that was learnt is no galaxy of its own beside one that was measured.
+    rest = ~parts_of(galaxies, pieces.centre, reader, too_large(model.detector.layout, pieces.values))
     return Searched(joined([galaxies, take(found.calibrated, rest)]), np.concatenate([ratio, found.matched_snr[rest]]))
 
 

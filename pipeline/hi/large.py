@@ -3,7 +3,8 @@
 A network takes a galaxy of many beams to pieces. In pixels averaged over 2, 4, ... the galaxy is one of its own again:
 the cube is shown as one whose beam is as many times wider, and what is found there replaces the pieces. Nor has it
 learnt galaxies a thousand times above the noise: the brightest pixel is shown as one that it knows. The calibrator
-has seen no such galaxy and is not asked: probability and errors are the network's own.
+has seen no such galaxy and is not asked: the probability is the network's own, and what the galaxy is like is measured
+(see `pipeline.hi.moments`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from pipeline.errors import UserError
 from pipeline.hi.candidates import look_again
 from pipeline.hi.galaxies import VALUES
 from pipeline.hi.lines import km_s_per_hz
+from pipeline.hi.moments import measured
 from pipeline.hi.stream import MEMORY, Cube, detect_cube
 from pipeline.simulate.hi_settings import REST_HZ, HiSettings
 from pipeline.sky.headers import Beam
@@ -72,16 +74,16 @@ class CoarseCube:
 
     def to_sky(self, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Right ascension, declination (ICRS) [deg] and frequency [Hz] of pixels."""
-        return self.reader.to_sky(*self._whole(np.stack([z, y, x], axis=-1)).T)
+        return self.reader.to_sky(*self.whole(np.stack([z, y, x], axis=-1)).T)
 
-    def _whole(self, centre: np.ndarray) -> np.ndarray:
+    def whole(self, centre: np.ndarray) -> np.ndarray:
         """Positions (n, 3) [pixel] in the whole cube."""
         return (centre + 0.5) * self.steps - 0.5 + self.first
 
     def back(self, calibrated: Calibrated, noise: CubeNoise) -> Calibrated:
         """Detections in this cube as those of the one that it is a part of, with that one's noise."""
         found, scale = calibrated.detections, self.steps.astype(float)
-        centre = self._whole(found.centre)
+        centre = self.whole(found.centre)
         rms, values = noise.at_positions(centre)[1], found.values.copy()
         # The network thinks of a beam as wide as in the whole cube: a beam of these pixels has more of those.
         values[:, _FLUX] += np.log(found.rms / rms) + np.log(self.steps.prod())
@@ -126,14 +128,20 @@ def search_large(
     return take(every, kept), np.concatenate([ratio for _, ratio in found])[kept]
 
 
-def parts_of(galaxies: Calibrated, centre: np.ndarray, reader: Cube) -> np.ndarray:
-    """Which places (n, 3) [pixel] lie in one of the galaxies (m), by their sizes and lines."""
+def parts_of(
+    galaxies: Calibrated, centre: np.ndarray, reader: Cube, whatever_line: np.ndarray | None = None
+) -> np.ndarray:
+    """Which places (n, 3) [pixel] lie in one of the galaxies (m), by their sizes and lines; where `whatever_line` (n,),
+    by their sizes alone."""
     beam = np.sqrt(reader.beam.major * reader.beam.minor) / reader.pixel_scale
     inside, values = np.zeros(len(centre), bool), galaxies.detections.values
     sizes, widths = np.exp(values[:, _SIZE]) * beam, np.exp(values[:, _WIDTH])
     for middle, size, width in zip(galaxies.detections.centre, sizes, widths, strict=True):
         away = np.abs(centre - middle)
-        inside |= (np.hypot(away[:, 1], away[:, 2]) < _PART * size) & (away[:, 0] < _PART * width)
+        line = away[:, 0] < _PART * width
+        if whatever_line is not None:
+            line |= whatever_line
+        inside |= (np.hypot(away[:, 1], away[:, 2]) < _PART * size) & line
     return inside
 
 
@@ -180,7 +188,8 @@ def _searched(
         # Too large for the pixels of the cube, but not for these.
         right &= too_large(layout, galaxies.detections.values) & ~too_large(layout, raw.values)
         if right.any():
-            yield take(galaxies, right), ratio[right]
+            corners = np.stack([raw.centre - raw.size / 2, raw.centre + raw.size / 2], axis=1)[right]
+            yield measured(take(galaxies, right), corners, coarse, level), ratio[right]
         if dimmed == 1.0:
             return
 

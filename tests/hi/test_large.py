@@ -63,6 +63,8 @@ def test_its_parts_are_those_within_its_size_and_line(whole, standin):
     galaxy = Calibrated(found, np.ones(1), np.ones((1, 3 + len(VALUES))))
     places = np.array([[12.0, 20, 22], [12, 26, 22], [17, 20, 22], [19, 20, 22], [12, 20, 22 + 9]])
     np.testing.assert_array_equal(parts_of(galaxy, places, whole), [True, True, True, False, False])
+    beyond = np.array([False, False, False, True, True])
+    np.testing.assert_array_equal(parts_of(galaxy, places, whole, beyond), [True, True, True, True, False])
 
 
 def test_the_sections_hold_all_places_and_do_not_overlap():
