@@ -19,7 +19,7 @@ demo: $(READY)
 	@ls results/demo/report.html
 
 test: $(READY)
-	@python -m pytest -q
+	@OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadfile
 
 check: $(READY)
 	@ruff check .
