@@ -14,6 +14,8 @@ def rows(figures: Callable[[str], Figures | None]) -> list[str]:
     return [
         *_cubes(figures("detect_hi_cubes")),
         "",
+        *_inclination(figures("hi_inclination")),
+        "",
         *_sizes(figures("detect_hi_sizes"), "network for HI cubes"),
         "",
         *_sizes(figures("detect_hi_faint"), "galaxies just too faint to be learnt: sky, or ignored"),
@@ -90,6 +92,23 @@ def _cubes(found: Figures | None) -> list[str]:
     return [*lines, *(f"| {name} | {' | '.join(show(one) for one in ways)} | {aim} |" for name, show, aim in _MEASURES)]
 
 
+def _inclination(found: Figures | None) -> list[str]:
+    """The most that a detector could say of simulated discs."""
+    ways = ("known", "projected")
+    lines = [
+        "| sub-score of the inclination of simulated discs, at best | all else is known | "
+        "size, width, angle and place are not |",
+        "| --- | --- | --- |",
+    ]
+    if found is None:
+        return [*lines, f"| above an SNR of 5 | {NOT_MEASURED} | |"]
+    names = {"all": "above an SNR of 5"} | {name: f"SNR of {name}" for name in found if " to " in name}
+    for name, text in names.items():
+        shown = " | ".join(_shown(found[name][way], "{:.3f}") for way in ways)
+        lines.append(f"| {text.replace('10 to inf', '10 and more')} ({found[name]['galaxies']} discs) | {shown} |")
+    return lines
+
+
 def _sizes(found: Figures | None, title: str) -> list[str]:
     what = title if found is None else f"{title}, each after {found['cpu_minutes']:g} CPU minutes of training"
     lines = [
@@ -117,19 +136,30 @@ def _sizes(found: Figures | None, title: str) -> list[str]:
 
 def _real(found: Figures | None) -> list[str]:
     lines = [
-        "| real HI cubes | detections as it ships | adapted | as it should be, adapted |",
-        "| --- | --- | --- | --- |",
+        "| real HI cubes | detections as it ships | adapted | as it should be, adapted | the brightest, adapted |",
+        "| --- | --- | --- | --- | --- |",
     ]
     if found is None:
-        return [*lines, f"| detector | {NOT_MEASURED} | | |"]
+        return [*lines, f"| detector | {NOT_MEASURED} | | | |"]
     for name, ways in found.items():
         if not (isinstance(ways, dict) and "adapted" in ways):
             continue
         one = ways["adapted"]
         hoped = "its galaxy is found" if one["galaxy"] is not None else "nearly nothing is there"
         counts = " | ".join(str(ways[way]["detections"]) for way in ("as it ships", "adapted"))
-        lines.append(f"| {name} | {counts} | {hoped}: {'yes' if one['as hoped'] else 'no'} |")
+        yes = "yes" if one["as hoped"] else "no"
+        lines.append(f"| {name} | {counts} | {hoped}: {yes} | {_brightest(one['brightest'])} |")
     return lines
+
+
+def _brightest(found: list[Figures]) -> str:
+    if not found:
+        return "–"
+    one = found[0]
+    return (
+        f"{one['line_flux_kms']:.0f} Jy km/s, {one['hi_size']:,.0f} arcsec, {one['velocity']:.0f} km/s, "
+        f"w20 {one['w20']:.0f} km/s, i {one['inclination']:.0f}, PA {one['pa']:.0f} deg"
+    )
 
 
 def _at(value: Any, *path: str) -> Any:

@@ -96,9 +96,8 @@ def _moments(voxels: np.ndarray, mask: np.ndarray, cube: Averaged) -> tuple[np.n
     middle, y, x = (low + high) / 2, *_centroid(light.sum(0, dtype=float))
     channel = np.interp(middle, np.arange(len(spectrum)), cube.channel_hz / cube.steps[0])
     major, minor = _axes(light, cube)
-    there = [y, x] if (receding := _half(light, middle, cube.frequency, False)) is None else receding
-    here = [y, x] if (approaching := _half(light, middle, cube.frequency, True)) is None else approaching
-    along_y, along_x = np.subtract(there, here)
+    receding, approaching = _halves(light, middle, cube.frequency)
+    along_y, along_x = receding - approaching
     length = np.hypot(along_x, along_y) or 1.0
     value = {
         "ln_flux": np.log((spectrum * cube.channel_hz).sum() * cube.steps[1:].prod() / (_beam_pixels(cube) * channel)),
@@ -128,12 +127,12 @@ def _centroid(map_: np.ndarray) -> np.ndarray:
     return np.array([(map_ * grid).sum() for grid in np.indices(map_.shape)]) / map_.sum()
 
 
-def _half(light: np.ndarray, middle: float, frequency: np.ndarray, approaching: bool) -> np.ndarray | None:
-    """The centroid (y, x) of one half of the line; None where it is empty."""
-    channels = np.arange(len(light))
-    above = (channels > middle) == (frequency[-1] > frequency[0])
-    chosen = light[above if approaching else ~above]
-    return _centroid(chosen.sum(0, dtype=float)) if chosen.any() else None
+def _halves(light: np.ndarray, middle: float, frequency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The centroids (y, x) of the receding and the approaching half of a line; that of all where a half is empty."""
+    approaching = (np.arange(len(light)) > middle) == (frequency[-1] > frequency[0])
+    parts = (light[~approaching], light[approaching])
+    first, second = (_centroid((part if part.any() else light).sum(0, dtype=float)) for part in parts)
+    return first, second
 
 
 def _axes(light: np.ndarray, cube: Averaged) -> tuple[float, float]:
