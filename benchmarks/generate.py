@@ -41,7 +41,7 @@ BUDGETS = {
     "sersic": {"": 160.0, "autoencoder": 80.0, "denoising_autoencoder": 80.0, "flow_6_minutes": 360.0},
     "flux": {"": 240.0},
     "mnist": {"": 600.0},
-    "galaxy_zoo": {"": 5400.0},
+    "galaxy_zoo": {"": 1650.0},
 }
 # Parts whose conditions are measured on the stamps: told those of the very stamps that its samples are compared with, a
 # method would have seen half of the answer. It is told those of training stamps.
