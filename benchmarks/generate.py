@@ -156,7 +156,7 @@ def main() -> None:
         model, out = trained(told.part, dataset, task, name, work), work / name / "galaxies.fits"
         common = {"n": task.samples, "seed": SEED, "out": out, "guidance": task.guidance, "device": "cpu"}
         if not out.is_file() and told.part in DRAWN:
-            sample_model(model, {}, **common)
+            write_json(out.with_suffix(".json"), sample_model(model, {}, **common))
         elif not out.is_file():
             sample_dataset(model, dataset, task, **common)
         samples.append(out)

@@ -39,8 +39,8 @@ def sample_model(
     guidance: float | None = None,
     strict: bool = False,
     device: str = "auto",
-) -> None:
-    """Make `n` stamps with a model file; write `out`, see `write_result`.
+) -> dict[str, Any]:
+    """Make `n` stamps with a model file; write `out`, see `write_result`. Returns what it cost.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def sample_model(
         table = pd.DataFrame({name: [value] * n for name, value in values.items()})
     else:
         table = generator.drawn(n, seed)
-    _sample(generator, model, table, seed, out, catalogues, each, steps, guidance)
+    return _sample(generator, model, table, seed, out, catalogues, each, steps, guidance)
 
 
 def sample_dataset(
@@ -82,7 +82,7 @@ def sample_dataset(
 ) -> None:
     """As `sample_model`, with the conditions of test stamps of the data set: all of them in turn, or the first `n`.
 
-    What it cost is written beside `out` (.json), for `evaluate`.
+    What it cost is not returned but written beside `out` (.json), for `evaluate`.
     """
     cost = Path(out).parent / f"{Path(out).stem}.json"
     _check_outputs(out, catalogues, each, [model, dataset], cost)
