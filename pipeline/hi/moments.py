@@ -10,7 +10,8 @@ from pipeline.data.cube_noise import CubeNoise
 from pipeline.data.tiles import Section
 from pipeline.detect.calibrate import Calibrated
 from pipeline.hi.galaxies import ALONG_X, ALONG_Y, VALUES
-from pipeline.hi.lines import km_s_per_hz
+from pipeline.hi.lines import width_km_s
+from pipeline.simulate.hi_laws import THICKNESS
 
 # A galaxy is what is connected above so many rms; how much it changes with the second limit is part of its errors.
 _LIMITS = (2.0, 3.0)
@@ -19,8 +20,6 @@ _EDGE = 0.2
 # Surface density [solar mass / pc2] of 1 Jy km/s in one square arcsec of the beam's axes at redshift 0: equation 48 of
 # Meyer et al. (2017, PASA 34, 52) over the solid angle of a Gaussian beam, pi / (4 ln 2) times its axes.
 _SURFACE = 8847.0
-# No disc is thinner than so, for which a surface density seen edge-on would have no bound.
-_THINNEST = 0.2
 
 
 class Averaged(Protocol):
@@ -93,7 +92,7 @@ def _moments(voxels: np.ndarray, mask: np.ndarray, cube: Averaged) -> tuple[np.n
     light = np.where(mask, voxels, 0.0)
     spectrum = light.sum((1, 2), dtype=float)
     low, high = _line(spectrum)
-    middle, y, x = (low + high) / 2, *_centroid(light.sum(0, dtype=float))
+    middle, y, x = (low + high) / 2, *ndimage.center_of_mass(light.sum(0, dtype=float))
     channel = np.interp(middle, np.arange(len(spectrum)), cube.channel_hz / cube.steps[0])
     major, minor = _axes(light, cube)
     receding, approaching = _halves(light, middle, cube.frequency)
@@ -123,34 +122,31 @@ def _line(spectrum: np.ndarray) -> tuple[float, float]:
     return low - 1, high - 1
 
 
-def _centroid(map_: np.ndarray) -> np.ndarray:
-    return np.array([(map_ * grid).sum() for grid in np.indices(map_.shape)]) / map_.sum()
-
-
 def _halves(light: np.ndarray, middle: float, frequency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The centroids (y, x) of the receding and the approaching half of a line; that of all where a half is empty."""
     approaching = (np.arange(len(light)) > middle) == (frequency[-1] > frequency[0])
     parts = (light[~approaching], light[approaching])
-    first, second = (_centroid((part if part.any() else light).sum(0, dtype=float)) for part in parts)
-    return first, second
+    first, second = (ndimage.center_of_mass((part if part.any() else light).sum(0, dtype=float)) for part in parts)
+    return np.array(first), np.array(second)
 
 
 def _axes(light: np.ndarray, cube: Averaged) -> tuple[float, float]:
     """Full axes of the galaxy at 1 solar mass / pc2, without the beam [pixel of `cube`]."""
     beam = cube.reader.beam
-    to_km_s = km_s_per_hz(cube.frequency, cube.rest_hz) * cube.channel_hz
+    channel = width_km_s(cube.channel_hz, cube.frequency, cube.rest_hz)
     stretched = (cube.rest_hz / cube.frequency) ** 3
-    density = _SURFACE * np.tensordot(to_km_s * stretched, light, 1) / (3600**2 * beam.major * beam.minor)
+    density = _SURFACE * np.tensordot(channel * stretched, light, 1) / (3600**2 * beam.major * beam.minor)
     wide, cosine = _wide(cube), 1.0
     for _ in range(3):
-        area = density * max(cosine, _THINNEST) >= 1.0
+        # no disc is thinner, or a surface density seen edge-on would have no bound
+        area = density * max(cosine, THICKNESS) >= 1.0
         area = ndimage.binary_fill_holes(area if area.any() else density > 0)
         y, x = np.nonzero(area)
         # a pixel is a square, of variance 1/12
         square = np.cov(np.stack([y, x])) if len(y) > 1 else np.zeros((2, 2))
         # an ellipse has a variance of a sixteenth of the square of its axis
         least, most = 16 * (np.linalg.eigvalsh(square) + 1 / 12)
-        major, minor = (np.sqrt(max(axis - wide**2, (_THINNEST * wide) ** 2)) for axis in (most, least))
+        major, minor = (np.sqrt(max(axis - wide**2, (THICKNESS * wide) ** 2)) for axis in (most, least))
         cosine = minor / major
     return float(major), float(minor)
 
