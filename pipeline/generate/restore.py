@@ -21,6 +21,8 @@ Measure = Callable[[Tensor], Tensor]
 _CROWDING = 2.0
 # Where restoration begins: so little of the image is in z there that it can be left out.
 _START = 0.02
+# Standard deviations of a pixel that the point of linearisation moves in a step, at most.
+_LEAP = 1.0
 
 
 @torch.no_grad()
@@ -71,6 +73,7 @@ def restore(
     shape: tuple[int, ...],
     generator: torch.Generator,
     *,
+    about: Tensor | None = None,
     draws: int = 16,
     steps: int = 50,
     iterations: int = 5,
@@ -80,7 +83,9 @@ def restore(
     Moment-matching posterior sampling (Rozet et al. 2024, arXiv:2405.13712, section 4): what the prior leaves open at a
     point z_t is taken for a normal distribution, of the covariance that the Jacobian of the field gives, and what was
     observed moves its mean as in linear regression. Exact for a normal prior, a linear `measure` and many steps; else
-    an approximation, for a measure that is not linear by its derivative at the mean.
+    an approximation, for a measure that is not linear by its derivative, first at `about`, then at the estimate of the
+    step before. A measure as steep as sinh wants an `about`: by its derivative at a dark pixel, a bright one is out of
+    reach of floating point.
 
     Parameters
     ----------
@@ -90,6 +95,7 @@ def restore(
     noise : standard deviation in the unit of `observed`, a number or a tensor that broadcasts to it.
     shape : (channel, *axes) of an image.
     generator : on the CPU; the draws of an image do not depend on those behind it.
+    about : (n, channel, *axes), roughly what was observed, in network units; the mean of the field when None.
     iterations : of the conjugate gradients in each step, each a backward pass of the network.
 
     Returns
@@ -104,14 +110,20 @@ def restore(
     _check_noise(spread)
     streams = SampleNoise(len(observed), generator)
 
-    def mean(z: Tensor, t: Tensor) -> Tensor:
-        return posterior_mean(field, z, t, observed, measure, spread, iterations)
-
-    def begin() -> Tensor:
-        return (1 - _START) * streams.normal(shape, observed.device)
-
     times = grid(steps, _CROWDING, torch.full((len(observed),), _START, dtype=torch.float64))
-    return torch.stack([_ancestral(mean, begin(), times, streams) for _ in range(draws)])
+
+    def draw() -> Tensor:
+        point = about
+
+        def mean(z: Tensor, t: Tensor) -> Tensor:
+            nonlocal point
+            clean = posterior_mean(field, z, t, observed, measure, spread, iterations, point)
+            point = clean if point is None else point + (clean - point).clamp(-_LEAP, _LEAP)
+            return clean
+
+        return _ancestral(mean, (1 - _START) * streams.normal(shape, observed.device), times, streams)
+
+    return torch.stack([draw() for _ in range(draws)])
 
 
 def blur(x: Tensor, kernel: Tensor) -> Tensor:
@@ -152,17 +164,25 @@ def _mean(field: Field, z: Tensor, t: Tensor) -> Tensor:
 
 
 def posterior_mean(
-    field: Field, z: Tensor, t: Tensor, observed: Tensor, measure: Measure, noise: Tensor, iterations: int
+    field: Field,
+    z: Tensor,
+    t: Tensor,
+    observed: Tensor,
+    measure: Measure,
+    noise: Tensor,
+    iterations: int,
+    about: Tensor | None = None,
 ) -> Tensor:
-    """E[x | z_t, observed], where p(x | z_t) is taken for normal.
+    """E[x | z_t, observed], where p(x | z_t) is taken for normal and `measure` for linear about the point `about`.
 
-    Its mean is that of the field, its covariance (1 - t)^2 / t times the Jacobian of the mean (Tweedie's formula of
-    second order).
+    The mean of p(x | z_t) is that of the field, also the point when None, its covariance (1 - t)^2 / t times the
+    Jacobian of the mean (Tweedie's formula of second order).
     """
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         graph = _mean(field, z, t)
     clean = graph.detach()
+    point = clean if about is None else about
     factor = wide((1 - t).square() / t, z)
 
     def covariance(u: Tensor) -> Tensor:
@@ -170,16 +190,25 @@ def posterior_mean(
         return factor * torch.autograd.grad(graph, z, u, retain_graph=True)[0]
 
     known = observed.isfinite()
-    predicted, pull = torch.func.vjp(measure, clean)
+    predicted, pull = torch.func.vjp(measure, point)
+
+    def push(x: Tensor) -> Tensor:
+        return forward_derivative(measure, (point,), (x,))
 
     def back(w: Tensor) -> Tensor:
         return covariance(pull(w * known)[0])
 
     def variance(w: Tensor) -> Tensor:
-        return noise.square() * w + known * forward_derivative(measure, (clean,), (back(w),))
+        return noise.square() * w + known * push(back(w))
 
+    if about is not None:
+        predicted = predicted + push(clean - point)
     residual = torch.where(known, observed - predicted, 0.0)
-    return clean + back(_solve(variance, residual, iterations))
+    # Rows in units of what they vary by if pixels had the variance 1 and no neighbours: a bright pixel behind sinh has
+    # thousands of times that of a dark one, and conjugate gradients would need as many iterations.
+    share = wide((1 - t).square() / (t.square() + (1 - t).square()), z)
+    unit = (noise.square() + share * push(torch.ones_like(clean)).square()).rsqrt()
+    return clean + back(unit * _solve(lambda w: unit * variance(unit * w), unit * residual, iterations))
 
 
 def _solve(matrix: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:

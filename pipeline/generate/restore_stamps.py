@@ -164,6 +164,7 @@ def restored(
 
     # In units of the noise the numbers are of order one, whatever the unit.
     seen = torch.from_numpy(observed / np.float32(noise)).to(generator.device)
+    about = generator.scale.forward(torch.from_numpy(observed).to(generator.device).nan_to_num())
     found = restore(
         generator.method.field(generator.module, nothing),
         seen,
@@ -171,6 +172,7 @@ def restored(
         1.0,
         generator.sample_shape,
         torch.Generator().manual_seed(seed),
+        about=about,
         draws=draws,
     )
     mean, spread = _moments(generator.scale.inverse(draw.double()).cpu().numpy() for draw in found)

@@ -92,7 +92,7 @@ def test_the_posterior_mean_is_that_of_a_gaussian(t):
     times = torch.tensor([t]).double()
     found = posterior_mean(field, z, times, observed, lambda x: blur(x, KERNEL), spread, 2 * PIXELS)
     torch.testing.assert_close(found[0, 0], expected, rtol=1e-6, atol=1e-6)
-    few = posterior_mean(field, z, times, observed, lambda x: blur(x, KERNEL), spread, 4)
+    few = posterior_mean(field, z, times, observed, lambda x: blur(x, KERNEL), spread, 5)
     assert (few[0, 0] - expected).abs().max() < 0.3
 
 
@@ -120,6 +120,25 @@ def test_restoring_follows_a_measure_that_is_not_linear():
     observed = image(0.05, torch.sinh).expand(50, 1, PIXELS)
     (draws,) = restore(field, observed, torch.sinh, 0.05, (1, PIXELS), seeded(), draws=1, steps=60, iterations=PIXELS)
     assert (torch.sinh(draws) - observed).square().mean().sqrt() < 0.1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_restoring_follows_a_measure_as_steep_as_an_exponential(seed):
+    """Pixels from 0 to hundreds of times the noise, as a galaxy has behind its sky, and a few iterations."""
+    factor = torch.linalg.cholesky(PRIOR)
+    x = (MEAN + factor @ torch.randn(PIXELS, generator=seeded(seed)).double()).expand(20, 1, PIXELS)
+    noise = 0.6
+
+    def measure(x):
+        return torch.sinh(4 * x)
+
+    observed = measure(x) + noise * torch.randn(20, 1, PIXELS, generator=seeded(9)).double()
+    assert observed.abs().max() > 100 * noise
+    about = torch.asinh(observed) / 4
+    (draws,) = restore(field, observed, measure, noise, (1, PIXELS), seeded(), about=about, draws=1)
+    # an image and its draw lie a noise each from what was observed, in sum, where the pixels tell more than the prior
+    away = (measure(draws) - observed) / noise
+    assert 0.5 < away.square().mean().sqrt() < 2
 
 
 def test_draws_of_an_image_do_not_depend_on_those_behind_it():
