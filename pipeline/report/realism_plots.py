@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
@@ -85,9 +86,10 @@ def draw_power(figure: Figure, metrics: dict[str, Any]) -> None:
     left.set(xscale="log", yscale="log", xlabel="frequency [cycles a pixel]", ylabel="power, in network units")
     right.set(xlabel="frequency [cycles a pixel]", ylabel="synthetic / real [dex]")
     for axes in (left, right):
+        _few_ticks(axes.xaxis)
         light_grid(axes)
     left.legend(loc="best")
-    right.legend(loc="best", fontsize=7.5)
+    right.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7.5)
 
 
 def draw_fidelity(figure: Figure, product: Stamped, metrics: dict[str, Any]) -> None:
@@ -101,9 +103,7 @@ def draw_fidelity(figure: Figure, product: Stamped, metrics: dict[str, Any]) -> 
             good &= (asked > 0) & (measured > 0)
             axes.set(xscale="log", yscale="log")
             for axis in (axes.xaxis, axes.yaxis):
-                # Within a decade every tick would have a label, each over the next.
-                axis.set_minor_locator(LogLocator(subs=(2, 5)))
-                axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(4, 4)))
+                _few_ticks(axis)
         axes.plot(asked[good], measured[good], ".", color=NETWORK, ms=3, alpha=0.5, mew=0)
         if good.any() and name == row["measured_as"]:
             ends = [asked[good].min(), asked[good].max()]
@@ -112,6 +112,12 @@ def draw_fidelity(figure: Figure, product: Stamped, metrics: dict[str, Any]) -> 
         axes.set_ylabel(f"{row['measured_as'].replace('_', ' ')} measured")
         axes.set_title(f"r = {_short(row['correlation'])}, scatter {_short(row['scatter'])} {row['unit']}", size=9)
         light_grid(axes)
+
+
+def _few_ticks(axis: Axis) -> None:
+    """Label 1, 2 and 5 of a logarithmic axis: within a decade every tick would have a label, each over the next."""
+    axis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(4, 4)))
 
 
 def shown_conditions(product: Stamped, metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
