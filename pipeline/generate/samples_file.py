@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.table import QTable
 
 from pipeline.errors import UserError
+from pipeline.sky.headers import COLOURS
 
 TABLE = "TRUTH"
 _NEEDED = ("METHOD", "KIND", "SAMPLER", "GUIDANCE")
@@ -27,6 +28,8 @@ def write_samples(path: Path, stamps: np.ndarray, cards: Sequence[Card], table: 
     cards : keyword, value and comment of what the header says; a value of None is left out.
     """
     image = fits.PrimaryHDU(np.ascontiguousarray(stamps[:, 0] if stamps.shape[1] == 1 else stamps, dtype=">f4"))
+    if stamps.shape[1] > 1:
+        image.header[f"CTYPE{stamps.ndim - 1}"] = (COLOURS, "images of several colours; no spectrum")
     for keyword, value, comment in cards:
         if value is not None:
             image.header[keyword] = (value, comment)

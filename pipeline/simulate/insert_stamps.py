@@ -16,6 +16,7 @@ from pipeline.simulate.noise import covariance
 from pipeline.sky.archive import open_source
 from pipeline.sky.fitsfile import as_float, open_fits
 from pipeline.sky.headers import (
+    COLOURS,
     axis_type,
     beam_flaw,
     header_beam,
@@ -125,6 +126,9 @@ def _check_axes(header: fits.Header, shape: tuple[int, ...], ndim: int, path: st
         side = int(_MOST**0.5)
         what = f"has {columns} x {rows} pixels in a plane, where a stamp has at most as many as {side} x {side}"
         raise UserError(path, what, "give cut-outs of single sources")
+    if ndim == 3 and axis_type(header, 3) == COLOURS:
+        what = f"has stamps of images of several colours (its CTYPE3 is {COLOURS}), and the frame is a cube"
+        raise UserError(path, what, "give stamps of a cube")
     if len(shape) != 3:
         return
     # Three axes are n stamps of images, or one of a cube: only the header tells.

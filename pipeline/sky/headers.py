@@ -19,6 +19,7 @@ _WCS_FLAWS = (
     WcsError, ValueError, TypeError, KeyError, AssertionError, AttributeError, OSError, MemoryError, fits.VerifyError,
 )  # fmt: skip
 LOG_COEFFICIENTS = (("COEFF0", "COEFF1"), ("LOGLAM0", "DLOGLAM"))
+COLOURS = "CHANNEL"  # CTYPE of an axis of colours, which is no spectrum
 _VELOCITIES = ("VRAD", "VELO", "VOPT", "FELO")
 _AIPS_BEAM = re.compile(r"CLEAN BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*(\S+)")
 

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
+from astropy.table import QTable
 
+from pipeline.generate.samples_file import write_samples
 from pipeline.simulate.continuum import simulate
 from pipeline.simulate.continuum_settings import ContinuumSettings
 from pipeline.simulate.field_files import save_field
@@ -110,6 +112,14 @@ def test_stamps_of_images_are_not_one_of_a_cube(work):
     stamps(work, (5, 9, 9), PIXSCALE=2.8, CTYPE3="VRAD", CUNIT3="km/s")
     code, lines = work.run(command)
     assert code == 0, lines
+
+
+def test_stamps_of_several_colours_are_none_of_a_cube(work):
+    stamps = np.random.default_rng(3).random((2, 3, 9, 9), dtype=np.float32)
+    cards = [("BUNIT", "Jy/pixel", ""), ("PIXSCALE", 2.8, "")]
+    write_samples(work.path("colours.fits"), stamps, cards, QTable({"id": [0, 1]}))
+    command = INJECT.replace("frame.fits", "cube.fits").replace("stamps.fits", "colours.fits")
+    work.assert_refused(command, "colours.fits: has stamps of images of several colours", "the frame is a cube")
 
 
 @pytest.mark.parametrize("name", ["frame.fits", "cube.fits"])
