@@ -59,7 +59,7 @@ SERSIC = {
         "autoencoder": {}, "denoising_autoencoder": {}, "wgan_gp": {}, "gan": {}, "mixture": {}, "ppca": {},
         "gaussian": {},
     },
-    "train": {"epochs": 1, "batch": 64, "learning_rate": 1e-3, "warmup": 0.2, "ema": 0.995},
+    "train": {"epochs": 1, "batch": 32, "learning_rate": 1e-3, "warmup": 0.2, "ema": 0.995},
     "samples": 500,
 }  # fmt: skip
 _TIMED, _WARM = 6, 2

@@ -42,7 +42,7 @@ class ScaleSettings(Settings):
     """How the brightness of a stamp becomes the numbers that a network sees, and back."""
 
     softening: float | None = Field(
-        3.0, gt=0, description="asinh(x / softening) above this many times the noise; none is linear [noise sigma]"
+        6.0, gt=0, description="asinh(x / softening) above this many times the noise; none is linear [noise sigma]"
     )
     noise: float | None = Field(None, gt=0, description="standard deviation of the noise; measured when absent [unit]")
     blank: bool = Field(False, description="take invalid pixels (NaN) as 0; otherwise a stamp that has some is refused")
