@@ -8,6 +8,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.generate.scale import Scale, border_noise, valid_stamps
+from pipeline.generate.task_settings import ScaleSettings
 
 AXES = {1: (64,), 2: (24, 28), 3: (12, 14, 16)}
 
@@ -47,6 +48,14 @@ def test_flux_of_any_size_and_sign_comes_back():
     assert scale.forward(x)[0] + scale.forward(x)[-1] == pytest.approx(-2 * 0.4 / 2.2)
     # the formula of the paper, written out
     assert scale.forward(np.array([7e-5]))[0] == pytest.approx((np.arcsinh(7 / 3) - 0.4) / 2.2)
+
+
+def test_normal_numbers_that_a_network_makes_are_a_sky_of_the_right_breadth():
+    sky = np.random.default_rng(0).standard_normal((200, 1, 64, 64))
+    scale = Scale.fit(sky, ScaleSettings().softening, noise=1.0)
+    made = scale.inverse(np.random.default_rng(1).standard_normal(sky.shape))
+    assert made.std() == pytest.approx(sky.std(), rel=0.01)
+    assert np.median(np.abs(made)) == pytest.approx(np.median(np.abs(sky)), rel=0.02)
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
