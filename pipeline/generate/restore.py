@@ -23,6 +23,8 @@ _CROWDING = 2.0
 _START = 0.02
 # Standard deviations of a pixel that the point of linearisation moves in a step, at most.
 _LEAP = 1.0
+# Share of the noise's own variance that observations have at least, but for rounding.
+_LEAST = 0.999
 
 
 @torch.no_grad()
@@ -208,13 +210,15 @@ def posterior_mean(
     # thousands of times that of a dark one, and conjugate gradients would need as many iterations.
     share = wide((1 - t).square() / (t.square() + (1 - t).square()), z)
     unit = (noise.square() + share * push(torch.ones_like(clean)).square()).rsqrt()
-    return clean + back(unit * _solve(lambda w: unit * variance(unit * w), unit * residual, iterations))
+    solved = _solve(lambda w: unit * variance(unit * w), unit * residual, iterations, unit * noise)
+    return clean + back(unit * solved)
 
 
-def _solve(matrix: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
+def _solve(matrix: Callable[[Tensor], Tensor], b: Tensor, iterations: int, noise: Tensor) -> Tensor:
     """Conjugate gradients for matrix(w) = b, each sample (row) by itself (Hestenes & Stiefel 1952).
 
-    A sample stops where it is solved, or where a learned matrix turns out not to be positive.
+    The matrix is a covariance and, besides, diag(noise^2). A sample stops where it is solved, or along a direction
+    where the matrix has less than that noise: there the covariance, which was learnt, is none.
     """
     w, residual = torch.zeros_like(b), b
     direction, square = b, _dot(b, b)
@@ -222,7 +226,7 @@ def _solve(matrix: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Te
     for _ in range(iterations):
         image = matrix(direction)
         curvature = _dot(direction, image)
-        going = (curvature > 0) & (square > tiny)
+        going = (curvature > _LEAST * _dot(noise * direction, noise * direction)) & (square > tiny)
         length = torch.where(going, square / curvature, 0.0)
         w, residual = w + length * direction, residual - length * image
         before, square = square, torch.where(going, _dot(residual, residual), 0.0)

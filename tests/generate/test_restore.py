@@ -122,6 +122,21 @@ def test_restoring_follows_a_measure_that_is_not_linear():
     assert (torch.sinh(draws) - observed).square().mean().sqrt() < 0.1
 
 
+@pytest.mark.parametrize(("height", "frequency"), [(0.02, 60), (0.1, 20)])
+def test_restoring_keeps_to_what_was_observed_by_a_field_that_was_learnt_badly(height, frequency):
+    """Ripples of the field make covariances of what is none: not symmetric, and negative in places."""
+
+    def learnt(z, t):
+        return field(z, t) + height * torch.sin(frequency * z)
+
+    noise = 0.3
+    observed = image(noise).expand(100, 1, PIXELS)
+    (draws,) = restore(learnt, observed, lambda x: x, noise, (1, PIXELS), seeded(), draws=1)
+    away = (draws - observed) / noise
+    assert away.square().mean().sqrt() < 1.5
+    assert away.abs().max() < 6
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_restoring_follows_a_measure_as_steep_as_an_exponential(seed):
     """Pixels from 0 to hundreds of times the noise, as a galaxy has behind its sky, and a few iterations."""
