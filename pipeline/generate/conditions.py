@@ -99,16 +99,18 @@ class Conditions:
             classes=tuple(classes),
         )
 
-    def encode(self, table: pd.DataFrame) -> Tensor:
+    def encode(self, table: pd.DataFrame, rows: Sequence[str] | None = None) -> Tensor:
         """The rows of `table` as float32 `(n, width)`; what is absent, NaN or empty is not told.
 
-        Numeric columns are in the units of `units`; the column "class" holds names.
+        Numeric columns are in the units of `units`; the column "class" holds names. `rows` is how messages name the
+        rows, by their number when None.
 
         Raises
         ------
         UserErrors : infinite values, values of 0 or less under a logarithm, or classes that the model does not know.
         """
         encoded = np.zeros((len(table), self.width), dtype=np.float32)
+        rows = [f"row {row}" for row in range(len(table))] if rows is None else rows
         problems: list[UserError] = []
         for k, name in enumerate(self.names):
             if name not in table:
@@ -116,7 +118,9 @@ class Conditions:
             values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
             told = ~np.isnan(values)
             allowed = told & np.isfinite(values) & ((values > 0) | (not self.logarithmic[k]))
-            problems += [self._wrong(name, row, values[row]) for row in np.flatnonzero(told & ~allowed)]
+            problems += [
+                self._wrong(f"condition {name}, {rows[row]}", values[row]) for row in np.flatnonzero(told & ~allowed)
+            ]
             used = np.log10(values[allowed]) if self.logarithmic[k] else values[allowed]
             encoded[allowed, 2 * k] = (used - self.mean[k]) / self.spread[k]
             encoded[allowed, 2 * k + 1] = 1.0
@@ -125,7 +129,7 @@ class Conditions:
                 if pd.isna(text) or text == "":
                     continue
                 if text not in self.classes:
-                    problems.append(self._unknown_class(f"row {row}", str(text)))
+                    problems.append(self._unknown_class(rows[row], str(text)))
                     continue
                 encoded[row, 2 * len(self.names) + self.classes.index(text)] = 1.0
         if problems:
@@ -198,7 +202,7 @@ class Conditions:
         if not math.isfinite(number):
             return UserError(where, f'is "{value}"', "give a finite number")
         if self.logarithmic[k] and number <= 0:
-            return self._wrong(name, None, number)
+            return self._wrong(where, number)
         if self.low[k] <= number <= self.high[k]:
             return None
         unit = f" {self.units[k]}" if self.units[k] else ""
@@ -208,12 +212,10 @@ class Conditions:
         warnings.warn(f"{where}: {what}; the samples are an extrapolation.", OutsideRangeWarning, stacklevel=3)
         return None
 
-    def _wrong(self, name: str, row: int | None, value: float) -> UserError:
-        where = f"condition {name}" if row is None else f"condition {name} row {row}"
+    def _wrong(self, where: str, value: float) -> UserError:
         if math.isinf(value):
-            return UserError(where, "is infinite", "give a finite number, or leave the cell empty")
-        what = f"is {value:g}, which has no logarithm"
-        return UserError(where, what, f"give a positive number{'' if row is None else ', or remove the row'}")
+            return UserError(where, "is infinite", "give a finite number, or leave it out")
+        return UserError(where, f"is {value:g}, which has no logarithm", "give a positive number, or leave it out")
 
     def _unknown_class(self, where: str, name: str) -> UserError:
         return UserError(where, f'"{name}" is not a class of this model', f"choose among {', '.join(self.classes)}")

@@ -23,7 +23,7 @@ from pipeline.generate.conditions import Conditions
 from pipeline.generate.method import Method, is_closed, method
 from pipeline.generate.model import Generator, save_generator
 from pipeline.generate.scale import Scale, valid_stamps
-from pipeline.generate.stamps import check_stamps, fit_scale, network_limits, stamp_facts, told_table
+from pipeline.generate.stamps import check_stamps, fit_scale, network_limits, stamp_facts, stamp_names, told_table
 from pipeline.generate.task_settings import GenerateSettings
 from pipeline.learn.device import describe_device, pick_device
 from pipeline.learn.loop import Outcome, fit
@@ -141,7 +141,7 @@ def learn(
     if begin is not None:
         _begin(chosen, module, begin, scale, conditions)
     settings = chosen.settings.training(task.train)
-    condition = conditions.encode(table).numpy()
+    condition = conditions.encode(table, stamp_names(store, rows)).numpy()
     common = {"normaliser": Scaled(scale, task.scale.blank), "device": device}
     began = time.perf_counter()
     outcome = None
@@ -156,7 +156,7 @@ def learn(
         if hasattr(chosen, "prepare"):
             chosen.prepare(module, lambda n: _augmented(batches, n))
         held_table, _ = told_table(store, held, task.conditions, task.scale.blank)
-        known = conditions.encode(held_table).numpy()
+        known = conditions.encode(held_table, stamp_names(store, held)).numpy()
         checked = Batches(store, known, settings.batch, seed, indices=held, shuffle=False, **common)
         outcome = fit(
             module,

@@ -164,7 +164,15 @@ def _scale(header: fits.Header, path: str) -> float | None:
 def _psf(header: fits.Header, scale: float | None, path: str) -> float:
     """FWHM [arcsec] of a round PSF, 0 where none is told."""
     told = told_number(header, "PSFFWHM", path)
-    return (told_number(header, "PSFPIX", path) or 0.0) * (scale or 0.0) if told is None else told
+    if told is not None:
+        return told
+    pixels = told_number(header, "PSFPIX", path)
+    if not pixels:
+        return 0.0
+    if scale is None:
+        what = "tells the width of its PSF in pixels (PSFPIX), and not how large those are"
+        raise UserError(path, what, "give --stamp-pixel or --stamp-psf, in arcsec")
+    return pixels * scale
 
 
 class StampPlacer:

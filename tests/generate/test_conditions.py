@@ -145,7 +145,9 @@ def test_tables_that_cannot_be_told_are_named(conditions):
         conditions.encode(rows)
     messages = [str(problem) for problem in caught.value.problems]
     assert len(messages) == 3
-    assert "flux row 1: is -1e-05, which has no logarithm" in messages[0] and "row 2: is infinite" in messages[1]
+    assert "flux, row 1: is -1e-05, which has no logarithm" in messages[0] and "row 2: is infinite" in messages[1]
+    with pytest.raises(UserError, match="flux, b.fits: is -1e-05"):
+        conditions.encode(rows, ["a.fits", "b.fits", "c.fits"])
     for column, sentence in {"size": "there is only: flux, q, shift, class", "class": "no number"}.items():
         with pytest.raises(UserError, match=sentence):
             Conditions.fit(table(), [column])

@@ -62,6 +62,17 @@ def test_a_card_that_is_no_number(work, key, told):
     work.assert_refused(INJECT, "stamps.fits: has ", f"{key} = {told} in its header", "a number ")
 
 
+def test_a_psf_in_pixels_of_unknown_size(work):
+    stamps(work)
+    header = fits.getheader("stamps.fits")
+    del header["PSFFWHM"], header["PIXSCALE"]
+    header["PSFPIX"] = 1.5
+    fits.writeto("stamps.fits", fits.getdata("stamps.fits"), header, overwrite=True)
+    work.assert_refused(INJECT, "stamps.fits: tells the width of its PSF in pixels", "--stamp-pixel or --stamp-psf")
+    for option in ("--stamp-pixel 0.6", "--stamp-psf 0.9"):
+        assert work.run(f"{INJECT} {option}")[0] == 0
+
+
 def test_a_card_that_cannot_be_read(work):
     content = work.path("stamps.fits").read_bytes()
     card = next(content[at : at + 80] for at in range(0, 2880, 80) if content[at : at + 8] == b"PIXSCALE")
