@@ -261,7 +261,7 @@ SAMPLE = f"sample --model {MODEL} --n 2 --out new.fits"
     ("words", "said"),
     [
         ("--condition fulx=1e-5", "unknown to this model, which can be told flux, size, gini, class"),
-        ("--condition flux=-1", "is -1, which has no logarithm; give a positive number."),
+        ("--condition flux=-1", "is -1, which has no logarithm; give a positive number, or leave it out."),
         ("--condition ,", '"" is not name=value'),
         ("--condition flux=1e-5,", '"" is not name=value'),
         ("--condition flux=bright", 'is "bright"'),
