@@ -55,7 +55,9 @@ SERSIC = {
     "split": SPLIT,
     "augment": {"flip": True, "rotate": 90},
     "methods": {
-        "flow": {}, "flow_6_minutes": {"name": "flow"}, "edm": {}, "ddpm": {}, "ncsn": {}, "mean_flow": {}, "vae": {},
+        "flow": {}, "flow_6_minutes": {"name": "flow"}, "edm": {}, "ddpm": {}, "ncsn": {}, "vae": {},
+        "mean_flow": {"train": {"learning_rate": 3e-3}},
+        "mean_flow_4_steps": {"name": "mean_flow", "steps": 4, "train": {"learning_rate": 3e-3}},
         "autoencoder": {}, "denoising_autoencoder": {}, "wgan_gp": {}, "gan": {}, "mixture": {}, "ppca": {},
         "gaussian": {},
     },

@@ -9,10 +9,10 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from pipeline.generate.noise import normal_like, normal_rows
+from pipeline.generate.sliced import sliced_wasserstein
 from pipeline.generate.told import ToldEncoder
 from pipeline.nn.coders import Decoder
 
-_DIRECTIONS = 64
 _FEATURES = 64
 
 
@@ -71,7 +71,7 @@ class Adversarial(ABC):
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
             fake = generated(module, z, normal_like(x, generator), condition)
         if not module.training:
-            return {"distance": sliced_wasserstein(x.flatten(1), fake.flatten(1), _DIRECTIONS, generator)}
+            return {"distance": sliced_wasserstein(x.flatten(1), fake.flatten(1), generator)}
         parts = {"critic": self.critic_loss(module, x, fake.detach(), condition, generator)}
         if not learns:
             return parts | {"generator": x.new_zeros(())}
@@ -176,13 +176,3 @@ def critic_gradient(module: AdversarialModule, x: Tensor, condition: Tensor) -> 
     judged = module.critic(place, condition)
     (slope,) = torch.autograd.grad(judged.sum(), place, create_graph=True)
     return judged, slope.flatten(1).square().sum(1)
-
-
-def sliced_wasserstein(a: Tensor, b: Tensor, directions: int, generator: torch.Generator | None) -> Tensor:
-    """The mean Wasserstein-1 distance of two sets of equal size ``(n, d)`` along random directions.
-
-    Bonneel et al. (2015, J. Math. Imaging Vis. 51, 22), definition 8, for the distance of order 1.
-    """
-    axes = normal_like(a.new_empty(a.shape[1], directions), generator)
-    axes = axes / axes.norm(dim=0)
-    return ((a @ axes).sort(0).values - (b @ axes).sort(0).values).abs().mean()

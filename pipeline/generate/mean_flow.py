@@ -11,6 +11,7 @@ from pipeline.generate.forward import forward_derivative
 from pipeline.generate.guidance import guided
 from pipeline.generate.mean_flow_settings import MeanFlowSettings
 from pipeline.generate.noise import SampleNoise, normal_like
+from pipeline.generate.sliced import sliced_wasserstein
 from pipeline.nn.unet import UNet
 
 # Numbers behind the condition, in which the network is told the length of the interval.
@@ -68,11 +69,17 @@ class MeanFlow:
         """{"mean_velocity": mean squared error against v + (e - t) du/dt, which is held fixed} (equations 9 and 10).
 
         The error of each sample is divided by (itself + constant)**weight_power, also held fixed, which keeps rare
-        large ones from ruling (their adaptive weight, with p = weight_power). In evaluation mode it is not: the loss of
-        validation stays a mean squared error, which can be compared between epochs.
+        large ones from ruling (their adaptive weight, with p = weight_power).
+
+        In evaluation mode the objective is the sliced Wasserstein distance between the batch and as many samples, in as
+        many steps as the settings say: what the error is measured against moves with the network, so that it rises
+        while the samples become better, and the epoch of the least would be the first.
         """
         x, condition = batch
         noise = normal_like(x, generator)
+        if not module.training:
+            made = self.carry(module, noise, condition)
+            return {"distance": sliced_wasserstein(x.flatten(1), made.flatten(1), generator)}
         t, end = self.intervals(x, generator)
         z, velocity = between(noise, x, t), x - noise
         if self.teacher is not None:
@@ -85,9 +92,7 @@ class MeanFlow:
             parts = (part[moving] for part in (z, t, end, condition, velocity))
             target[moving] += derivative(module, *parts) * wide((end - t)[moving], x)
         error = (mean - target).square().flatten(1).mean(1)
-        if module.training:
-            error = error / (error.detach() + _FLOOR) ** self.settings.weight_power
-        return {"mean_velocity": error.mean()}
+        return {"mean_velocity": (error / (error.detach() + _FLOOR) ** self.settings.weight_power).mean()}
 
     @torch.no_grad()
     def sample(
@@ -98,11 +103,17 @@ class MeanFlow:
         steps: int | None = None,
         guidance: float = 1.0,
     ) -> Tensor:
-        """A sample (n, channel, *axes) for every row of `condition` in equal steps; see `Method`.
+        """A sample (n, channel, *axes) for every row of `condition` in equal steps; see `Method`."""
+        z = SampleNoise(len(condition), generator).normal(module.input_shape, condition.device)
+        return self.carry(module, z, condition, steps, guidance)
+
+    def carry(
+        self, module: nn.Module, z: Tensor, condition: Tensor, steps: int | None = None, guidance: float = 1.0
+    ) -> Tensor:
+        """The noise `z` (n, channel, *axes) carried to data in equal steps (equation 12).
 
         Guidance combines averages as it would velocities, which is exact in the limit of many steps only.
         """
-        z = SampleNoise(len(condition), generator).normal(module.input_shape, condition.device)
         for now, then in pairwise(torch.linspace(0, 1, (steps or self.settings.steps) + 1).tolist()):
             gap = then - now
 

@@ -1,10 +1,9 @@
 import pytest
 import torch
-from scipy.stats import wasserstein_distance
 from torch import nn
 from torch.nn import functional
 
-from pipeline.generate.gan import GAN, WGANGP, AdversarialModule, critic_gradient, sliced_wasserstein
+from pipeline.generate.gan import GAN, WGANGP, AdversarialModule, critic_gradient
 from pipeline.generate.gan_settings import GANSettings, WGANGPSettings
 from pipeline.learn.average import WeightAverage
 from pipeline.learn.settings import TrainSettings
@@ -162,14 +161,6 @@ def test_without_noise_nothing_is_learnt_of_it():
     module = GAN(GANSettings(**SMALL, noise=0.0)).build(1, (1, 8), 0)
     assert not module.noise.requires_grad
     assert "noise" in module.state_dict()
-
-
-def test_the_sliced_distance_of_one_axis_is_the_distance():
-    a, b = torch.randn((2, 40, 1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = sliced_wasserstein(a, 2 * b + 1, 8, torch.Generator().manual_seed(1))
-    expected = wasserstein_distance(a[:, 0].numpy(), 2 * b[:, 0].numpy() + 1)
-    assert float(found) == pytest.approx(expected, rel=1e-9)
-    assert float(sliced_wasserstein(a, a.flip(0), 8, torch.Generator())) == pytest.approx(0, abs=1e-12)
 
 
 def test_the_training_of_opponents_has_no_momentum_unless_asked_for():
