@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.table import QTable
 
 from pipeline.classify.predict import Classifier
+from pipeline.data.evenly import evenly
 from pipeline.data.store import Store, open_store
 from pipeline.errors import UserError
 from pipeline.files import atomic, check_distinct, check_output, read_json, scratch, write_json
@@ -85,7 +86,7 @@ def _judge(
     """Write metrics.json; the test stamps `(n, channel, *axes)`."""
     methods = {method: _facts(one, out) for method, one in made.items()}
     test, train = store.indices("test"), store.indices("train")
-    some = train[np.linspace(0, len(train) - 1, min(len(train), _TRAINING_STAMPS)).round().astype(int)]
+    some = train[evenly(len(train), _TRAINING_STAMPS)]
     held, known = physical_stamps(store, test, task), physical_stamps(store, some, task)
     told, units = told_table(store, test, task.conditions, task.scale.blank)
     scale = fit_scale(store, train, task)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipeline.data.evenly import evenly
 from pipeline.data.store import Store, open_store
 from pipeline.errors import UserError
 from pipeline.files import check_distinct, check_output
@@ -60,7 +61,7 @@ def _plane(generator: Generator, store: Store, model: Path, plane: Path, stamps:
     if not hasattr(generator.method, "decode"):
         what = f"is of the method {generator.method.settings.name}, which has no latent space to decode"
         raise UserError(model, what, "give a model of an auto-encoder or of principal components")
-    rows = np.linspace(0, store.n - 1, min(store.n, _MOST)).round().astype(int)
+    rows = evenly(store.n, _MOST)
     labels = [store.classes[index] for index in store.labels[rows]] if _labelled(store) else []
     found = explore(
         generator.method, generator.module, _ready(generator, store, rows), labels, inverse=generator.scale.inverse

@@ -10,6 +10,7 @@ import torch
 from astropy.io import fits
 from torch import Tensor
 
+from pipeline.data.evenly import evenly
 from pipeline.data.store import open_store
 from pipeline.errors import UserError
 from pipeline.files import atomic, check_distinct, check_output
@@ -91,7 +92,7 @@ def restore_dataset(
     seed: int = 42,
     device: str = "auto",
 ) -> None:
-    """Add noise, and with `blurred` a blur, to the first `n` test stamps, and restore them: the truth is known.
+    """Add noise, and with `blurred` a blur, to `n` test stamps, evenly spread, and restore them: the truth is known.
 
     noise : standard deviation of what is added, in units of the noise that the stamps have.
 
@@ -109,7 +110,8 @@ def restore_dataset(
         if store.unit != generator.description["unit"]:
             what = f'has stamps in "{store.unit}", the model makes them in "{generator.description["unit"]}"'
             raise UserError(dataset, what, "give the data set it learnt from")
-        truth = valid_stamps(store.read(store.indices("test")[:n]), blank=True).astype(np.float32)
+        test = store.indices("test")
+        truth = valid_stamps(store.read(test[evenly(len(test), n)]), blank=True).astype(np.float32)
     rms = noise * generator.scale.noise
     _check_widths(truth, rms, blurred, dataset)
     clean = _blurred(torch.from_numpy(truth), blurred).numpy()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.background import MAD_TO_SIGMA
+from pipeline.data.evenly import evenly
 from pipeline.errors import UserError, UserErrors
 
 Values = TypeVar("Values", np.ndarray, Tensor)
@@ -163,7 +164,7 @@ def border_noise(x: np.ndarray | Tensor) -> float:
     median peak where that is 0, or 1 where all is 0. A border of m pixels lies closer to its own median than to the
     true one: the factor sqrt(m / (m - 1)) allows for it, as for a mean.
     """
-    chosen = np.linspace(0, len(x) - 1, min(len(x), _NOISE_STAMPS)).round().astype(int)
+    chosen = evenly(len(x), _NOISE_STAMPS)
     values = np.asarray(x[chosen], dtype=np.float64)
     border = np.ones(values.shape[2:], dtype=bool)
     inner = tuple(slice(max(1, size // _BORDER), size - max(1, size // _BORDER)) for size in border.shape)

@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
+from pipeline.data.evenly import evenly
 from pipeline.data.ingest import ingest
 from pipeline.data.settings import InputSettings
 from pipeline.data.store import Store
@@ -99,7 +100,7 @@ def measured_rows(store: Store, rows: np.ndarray, blank: bool = False) -> dict[s
 
 def fit_scale(store: Store, rows: np.ndarray, task: GenerateSettings) -> Scale:
     """The scale of a task, from training stamps `rows`; see `Scale.fit`."""
-    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SCALE_STAMPS)).round().astype(int)]
+    some = rows[evenly(len(rows), _SCALE_STAMPS)]
     return Scale.fit(
         store.read(some),
         task.scale.softening,
@@ -112,7 +113,7 @@ def fit_scale(store: Store, rows: np.ndarray, task: GenerateSettings) -> Scale:
 
 def network_limits(store: Store, rows: np.ndarray, scale: Scale) -> list[float]:
     """What a sample may reach in network units: the range of stamps `rows`, and a half of it more at either end."""
-    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SCALE_STAMPS)).round().astype(int)]
+    some = rows[evenly(len(rows), _SCALE_STAMPS)]
     x = store.read(some)
     extremes = np.array([np.nanmin(x), np.nanmax(x)], dtype=np.float64)
     low, high = scale.forward(extremes)

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.data.batches import Batches
+from pipeline.data.evenly import evenly
 from pipeline.data.order import balance_weights
 from pipeline.data.store import Store, open_store
 from pipeline.errors import UserError
@@ -220,7 +221,7 @@ def _population(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the training table that stand for it, evenly spread."""
     if not len(table.columns):
         return pd.DataFrame()
-    return table.iloc[np.linspace(0, len(table) - 1, min(len(table), _POPULATION)).round().astype(int)]
+    return table.iloc[evenly(len(table), _POPULATION)]
 
 
 def _record(

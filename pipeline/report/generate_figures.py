@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.data.evenly import evenly
 from pipeline.report.figure_folder import FigureFolder
 from pipeline.report.realism_plots import (
     draw_fidelity,
@@ -49,7 +50,7 @@ def generate_figures(task_folder: Path, out: FigureFolder) -> None:
     made = {name: read_stamped(files.path(row["samples"]), ndim) for name, row in metrics["methods"].items()}
     real, picture = real_stamps(files, _LOOKED_AT)
     look = Look.of(real, metrics["stamps"].get("noise"), picture)
-    _sheet(out, real, made, look)
+    _sheet(out, files, metrics, made, look)
     out.add(
         "realism.png",
         (10.4, 1.3 + 0.34 * len(made)),
@@ -91,16 +92,19 @@ def generate_figures(task_folder: Path, out: FigureFolder) -> None:
         _restored(out, of_method(files, name), name, look, ndim)
 
 
-def _sheet(out: FigureFolder, real: np.ndarray, made: dict[str, Stamped], look: Look) -> None:
-    """The first stamps of the test set and of every method."""
-    count = min(_IN_ROW[real.ndim - 2], len(real), *(len(one.stamps) for one in made.values()))
-    rows = {"real": real[:count], **{name: one.stamps[:count] for name, one in made.items()}}
+def _sheet(out: FigureFolder, files: TaskFiles, metrics: dict[str, Any], made: dict[str, Stamped], look: Look) -> None:
+    """Stamps of the test set, and under each what every method made of its conditions."""
+    shape = next(iter(made.values())).stamps.shape[1:]
+    among = min(metrics["stamps"]["test"], *(len(one.stamps) for one in made.values()))
+    real, _ = real_stamps(files, _IN_ROW[len(shape) - 1], among)
+    chosen = evenly(among, len(real))
+    rows = {"real": real, **{name: one.stamps[chosen] for name, one in made.items()}}
     out.add(
         "sheet.png",
-        sheet_size(len(rows), count, real.shape[2:]),
+        sheet_size(len(rows), len(real), shape[1:]),
         lambda f: draw_rows(f, rows, look),
         "Real and synthetic",
-        "The first stamps of each file, not chosen, all shown alike. The first row is real.",
+        "Stamps evenly spread over each file, not chosen by eye, all shown alike. The first row is real.",
     )
 
 

@@ -83,13 +83,16 @@ def _methods(metrics: dict[str, Any]) -> Markup:
             for key in ("precision", "recall", "coverage", "frechet_distance"):
                 cells.append(_beside(features.get(key), features.get(f"{key}_floor"), 2))
         rows.append(cells)
-    head = ["method", "mean W1", "AUC", "power spectrum [dex]", "nearest neighbour"]
-    head += ["precision", "recall", "coverage", "Fréchet distance (own features)"] if some_features else []
+    head = ["method", "mean W1", "AUC", "spectrum [dex]", "neighbour"]
+    head += ["precision", "recall", "coverage", "Fréchet"] if some_features else []
     legend = (
         "Beside each measure, its floor: the same of real stamps. Mean W1: mean Wasserstein distance of the statistics "
         "in standard deviations. AUC: of a forest that tells real from synthetic by the statistics, 0.5 is ideal. "
-        "Nearest neighbour: distance to the training stamps over that of unseen real ones, far below 1 is copying."
+        "Spectrum: mean deviation of the power spectrum. Neighbour: distance to the nearest training stamp over that "
+        "of unseen real ones, far below 1 is copying."
     )
+    if some_features:
+        legend += " Fréchet: the distance of that name. It, precision, recall and coverage are in our own features."
     return join([table(head, rows, numbers=range(1, len(head))), tag("p", legend, class_="muted")])
 
 
@@ -148,18 +151,10 @@ def _cost(metrics: dict[str, Any]) -> Markup:
                 "–" if method.get("steps") is None else f"{method['steps']:g}",
                 count(sampling.get("evaluations")),
                 count(sampling.get("macs")),
-                "–" if speed is None else f"{speed:,.3g}",
+                "–" if speed is None else count(round(speed)) if speed >= 100 else f"{speed:.3g}",
             ]
         )
-    head = [
-        "method",
-        "parameters",
-        "training",
-        "steps",
-        "evaluations a stamp",
-        "multiply-adds an evaluation",
-        "stamps a second",
-    ]
+    head = ["method", "parameters", "training", "steps", "evaluations", "multiply-adds of each", "stamps a second"]
     return table(head, rows, numbers=range(1, len(head)))
 
 
@@ -171,6 +166,8 @@ def _files(files: TaskFiles, metrics: dict[str, Any], beside: Path) -> Markup:
     for name in names:
         if files.has(name):
             folder = Path(name).parent.as_posix()
-            parts = [link(files.path(name), beside)] + ([] if folder == "." else [tag("span", folder, class_="muted")])
+            parts = [link(files.path(name), beside)] + (
+                [] if folder == "." else [tag("span", f" {folder}", class_="muted")]
+            )
             links.append(tag("li", *parts))
     return tag("ul", *links, class_="files")

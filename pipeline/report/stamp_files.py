@@ -25,6 +25,7 @@ import pandas as pd
 from astropy.io import fits
 from astropy.table import Table
 
+from pipeline.data.evenly import evenly
 from pipeline.data.store import open_store
 from pipeline.errors import UserError
 from pipeline.report.task_files import TaskFiles
@@ -43,10 +44,14 @@ class Stamped:
     columns: dict[str, np.ndarray]
 
 
-def real_stamps(files: TaskFiles, count: int) -> tuple[np.ndarray, bool]:
-    """`count` test stamps `(count, channel, *axes)`, or all, the first ones; and whether they are pictures."""
+def real_stamps(files: TaskFiles, most: int, among: int | None = None) -> tuple[np.ndarray, bool]:
+    """At most `most` test stamps `(n, channel, *axes)`, and whether they are pictures.
+
+    They are evenly spread over all of the test stamps, or the first `among`.
+    """
     with open_store(files.path("dataset.h5")) as store:
-        rows = store.indices("test")[:count]
+        rows = store.indices("test")[:among]
+        rows = rows[evenly(len(rows), most)]
         names = {Path(str(store.paths[row])).suffix.lower() for row in rows}
         return store.read(rows), store.kind == "idx" or bool(names) and names <= _PICTURES
 

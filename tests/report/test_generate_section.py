@@ -14,7 +14,9 @@ from pipeline.files import read_json, write_json
 from pipeline.report.figures import make_figures
 from pipeline.report.generate_section import generate_card, headline
 from pipeline.report.page import write_page
+from pipeline.report.stamp_files import real_stamps
 from pipeline.report.stamp_sheets import Look, as_pictures, montage
+from pipeline.report.task_files import TaskFiles
 
 SHAPES = {"lines": (1, 24), "images": (1, 12, 10), "colours": (3, 12, 10), "cubes": (1, 4, 8, 8)}
 KINDS = {1: "spectrum", 2: "image", 3: "cube"}
@@ -164,3 +166,15 @@ def test_cubes_are_summed_and_channels_that_are_no_colours_averaged():
     np.testing.assert_allclose(as_pictures(cube), cube[:, 0].sum(1))
     five = np.random.default_rng(0).random((2, 5, 3, 4))
     np.testing.assert_allclose(as_pictures(five), five.mean(1))
+
+
+def test_of_a_sorted_file_the_stamps_shown_are_of_every_kind(tmp_path):
+    stamps = np.repeat(np.arange(4, dtype=np.float32), 25)[:, None, None, None] + np.zeros((1, 1, 5, 5), np.float32)
+    ids = [f"galaxy-{row}" for row in range(100)]
+    split = np.array(["test"] * 100)
+    write_store(tmp_path / "dataset.h5", Dataset(stamps, np.zeros(100, int), ids, ids, split, ["A"], kind="image"))
+    shown, picture = real_stamps(TaskFiles(tmp_path, ("dataset.h5",), "sample"), 8)
+    assert shown.shape == (8, 1, 5, 5) and not picture
+    np.testing.assert_array_equal(shown[:, 0, 0, 0], [0, 0, 1, 1, 2, 2, 3, 3])
+    early, _ = real_stamps(TaskFiles(tmp_path, ("dataset.h5",), "sample"), 8, among=50)
+    np.testing.assert_array_equal(early[:, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1, 1])
