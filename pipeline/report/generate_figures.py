@@ -63,7 +63,7 @@ def generate_figures(task_folder: Path, out: FigureFolder) -> None:
     )
     out.add(
         "statistics.png",
-        statistics_size(table),
+        statistics_size(table, metrics),
         lambda f: draw_statistics(f, table, metrics),
         "What astronomers measure",
         f"Statistics of real test stamps (grey) and of those of {metrics['product']} (line), with the Wasserstein "

@@ -41,31 +41,46 @@ def draw_realism(figure: Figure, metrics: dict[str, Any]) -> None:
 
 
 def draw_statistics(figure: Figure, table: pd.DataFrame, metrics: dict[str, Any]) -> None:
-    """The distribution of every statistic over real stamps (filled) and those of the product (line)."""
+    """The distribution of every statistic over real stamps (filled) and those of the product (line).
+
+    What is the same in all of them, such as the noise of a sky that was set to 0, is left out.
+    """
     judged = metrics["methods"][metrics["product"]]["realism"]["statistics"]
-    names = [name for name in table.columns if name != "source"]
-    grid = figure.subplots(-(-len(names) // _COLUMNS), _COLUMNS, squeeze=False).ravel()
-    for axes, name in zip(grid, names, strict=False):
-        parts = [table.loc[table["source"] == source, name].to_numpy(float) for source in (REAL, metrics["product"])]
-        parts = [part[np.isfinite(part)] for part in parts]
-        edges = _edges(np.concatenate(parts))
-        if edges is not None:
-            axes.hist(parts[0], edges, density=True, color=FAINT)
-            axes.hist(parts[1], edges, density=True, color=NETWORK, histtype="step", lw=1.5)
-            if edges[0] > 0 and edges[-1] > 50 * edges[0]:
-                axes.set_xscale("log")
+    varying = _varying(table, metrics)
+    grid = figure.subplots(_rows(varying), _COLUMNS, squeeze=False).ravel()
+    for axes in grid[len(varying) :]:
+        axes.axis("off")
+    for axes, (name, (parts, edges)) in zip(grid, varying.items(), strict=False):
+        axes.hist(parts[0], edges, density=True, color=FAINT)
+        axes.hist(parts[1], edges, density=True, color=NETWORK, histtype="step", lw=1.5)
+        if edges[0] > 0 and edges[-1] > 50 * edges[0]:
+            axes.set_xscale("log")
         row = judged.get(name)
         told = "" if row is None or row["w1"] is None else f"  {row['w1']:.2f}"
         axes.set_title(name.replace("_", " ") + told, size=9)
         axes.set_yticks([])
         axes.tick_params(labelsize=7.5)
-    for axes in grid[len(names) :]:
-        axes.axis("off")
 
 
-def statistics_size(table: pd.DataFrame) -> tuple[float, float]:
+def statistics_size(table: pd.DataFrame, metrics: dict[str, Any]) -> tuple[float, float]:
     """Width and height in inches of `draw_statistics`."""
-    return 10.4, 0.3 + 1.75 * -(-(table.shape[1] - 1) // _COLUMNS)
+    return 10.4, 0.3 + 1.75 * _rows(_varying(table, metrics))
+
+
+def _varying(table: pd.DataFrame, metrics: dict[str, Any]) -> dict[str, tuple[list[np.ndarray], np.ndarray]]:
+    """The finite values of real stamps and of the product, and edges of bins, of each statistic that has a range."""
+    found = {}
+    for name in table.columns.drop("source"):
+        parts = [table.loc[table["source"] == source, name].to_numpy(float) for source in (REAL, metrics["product"])]
+        parts = [part[np.isfinite(part)] for part in parts]
+        edges = _edges(np.concatenate(parts))
+        if edges is not None:
+            found[name] = parts, edges
+    return found
+
+
+def _rows(varying: dict[str, Any]) -> int:
+    return max(1, -(-len(varying) // _COLUMNS))
 
 
 def draw_power(figure: Figure, metrics: dict[str, Any]) -> None:

@@ -14,8 +14,10 @@ from pipeline.files import read_json, write_json
 from pipeline.report.figures import make_figures
 from pipeline.report.generate_section import generate_card, headline
 from pipeline.report.page import write_page
+from pipeline.report.realism_plots import draw_statistics, statistics_size
 from pipeline.report.stamp_files import real_stamps
 from pipeline.report.stamp_sheets import Look, as_pictures, montage
+from pipeline.report.style import figure
 from pipeline.report.task_files import TaskFiles
 
 SHAPES = {"lines": (1, 24), "images": (1, 12, 10), "colours": (3, 12, 10), "cubes": (1, 4, 8, 8)}
@@ -178,3 +180,14 @@ def test_of_a_sorted_file_the_stamps_shown_are_of_every_kind(tmp_path):
     np.testing.assert_array_equal(shown[:, 0, 0, 0], [0, 0, 1, 1, 2, 2, 3, 3])
     early, _ = real_stamps(TaskFiles(tmp_path, ("dataset.h5",), "sample"), 8, among=50)
     np.testing.assert_array_equal(early[:, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("constant", [(), ("gini",), STATISTICS])
+def test_a_statistic_that_does_not_vary_has_no_panel(tmp_path, constant):
+    write_run(tmp_path / "images", SHAPES["images"], False)
+    table = pd.read_csv(tmp_path / "images" / "statistics.csv").assign(**dict.fromkeys(constant, 0.0))
+    metrics = read_json(tmp_path / "images" / "metrics.json")
+    with figure(*statistics_size(table, metrics)) as made:
+        draw_statistics(made, table, metrics)
+        titles = [axes.get_title(loc="left").split("  ")[0].replace(" ", "_") for axes in made.axes if axes.axison]
+    assert titles == [name for name in STATISTICS if name not in constant]
